@@ -1,0 +1,169 @@
+"""What config.toml may say: one frozen model a table, the defaults beside the names.
+
+A field's metadata tells what a reload may do with it: RESTART keys only change with a restart,
+LATER keys are reserved words that are refused as "not yet available" unless they say the default.
+Paths in here are absolute: loading resolves them against the file's directory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pq_daemon.config.values import Duration, Size
+from pq_daemon.jobs.order import Priority
+
+
+class Mark(str):
+    """A note on a field, read by loading and reload."""
+
+    __slots__ = ()
+
+
+RESTART: Final = Mark("restart")
+LATER: Final = Mark("later")
+
+Handler = Literal["command", "python", "http"]
+Role = Literal["viewer", "operator", "manager"]
+
+
+class Table(BaseModel):
+    """A table of config.toml: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+class DaemonSettings(Table):
+    state_dir: Annotated[Path, RESTART] = Path("data/state")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    drain_timeout: Duration = 30.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    log_file: Path | None = None
+    submit_roots: tuple[Path, ...] = ()
+    node: Annotated[str, LATER] = ""
+
+    @property
+    def slots(self) -> int:
+        """The size of the bounded pool."""
+        return max(4, os.cpu_count() or 1) if self.workers == "auto" else self.workers
+
+
+class RetentionSettings(Table):
+    succeeded: Annotated[Duration, LATER] = 7 * 86400.0
+    cancelled: Annotated[Duration, LATER] = 7 * 86400.0
+    failed: Annotated[Duration, LATER] = 30 * 86400.0
+    audit: Annotated[Duration, LATER] = 400 * 86400.0
+    output_total: Annotated[Size, LATER] = 2 * 2**30
+
+
+class StoreSettings(Table):
+    url: Annotated[str, RESTART] = "sqlite"
+    synchronous: Annotated[Literal["full", "normal"], RESTART] = "full"
+    retention: RetentionSettings = RetentionSettings()
+
+
+class ServerSettings(Table):
+    listen: Annotated[str, RESTART] = "127.0.0.1:8501"
+    tls_cert: Annotated[Path | None, LATER] = None
+    tls_key: Annotated[Path | None, LATER] = None
+    behind_proxy: Annotated[bool, LATER] = False
+    public_url: Annotated[str, LATER] = ""
+    trusted_proxies: Annotated[tuple[str, ...], LATER] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    ops_public: Literal["off", "counts", "full"] = "off"
+    socket_group: Annotated[str, RESTART] = ""
+    metrics_public: Annotated[bool, LATER] = False
+
+
+class UserSettings(Table):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    role: Role = "viewer"
+    password_hash: Annotated[str, Field(pattern=r"^\$argon2id\$")]
+
+
+class WatchSettings(Table):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    path: Path
+    queue: str = ""  # loading fills in the watch's name
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    builtin_excludes: bool = True
+    recursive: bool = True
+    settle: Literal["auto"] | Duration = "auto"
+    marker: Annotated[str, LATER] = ""
+    min_size: Size = 1
+    existing: Literal["run", "skip", "hold"] = "run"
+    identify: Annotated[Literal["content", "stat"], LATER] = "content"
+    duplicates: Annotated[Literal["run", "skip"], LATER] = "run"
+    claim: Annotated[Literal["in-place", "move"], LATER] = "in-place"
+    on_success: str = "keep"
+    on_failure: str = "keep"
+    rescan: Duration = 60.0
+    priority: Priority | None = None  # the queue's, when left out
+
+
+class BackoffSettings(Table):
+    base: Duration = 15.0
+    factor: Annotated[float, Field(ge=1, le=1000)] = 4.0
+    max: Duration = 3600.0
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+
+class QueueSettings(Table):
+    name: str = ""  # loading fills in the table's name
+    command: tuple[str, ...] | None = None
+    python: str | None = None
+    http: Annotated[str | None, LATER] = None
+    send: Annotated[Literal["job", "file"], LATER] = "job"
+    concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
+    timeout: Duration = 1800.0
+    kill_grace: Duration = 10.0
+    backoff: BackoffSettings = BackoffSettings()
+    priority: Priority = Priority.NORMAL
+    paused: bool = False
+    hold_new: Annotated[bool, LATER] = False
+    success_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (0,)
+    discard_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (65,)
+    retry_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (75,)
+    output: str = ""
+    on_conflict: Literal["number", "fail", "replace"] = "number"
+    output_limit: Size = 2**20
+    memory_limit: Annotated[str, LATER] = ""
+    nice: Annotated[int, LATER] = 0
+    io: Annotated[Literal["normal", "idle"], LATER] = "normal"
+    umask: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0022"
+    env: dict[str, str] = Field(default_factory=dict)
+    env_file: Annotated[str, LATER] = ""
+    cwd: Path | None = None
+    python_path: tuple[Path, ...] = ()
+    interpreter: Annotated[str, LATER] = ""
+    isolation: Literal["process", "loop"] = "process"
+
+    @property
+    def handler(self) -> Handler:
+        if self.command is not None:
+            return "command"
+        return "python" if self.python is not None else "http"
+
+
+class Settings(Table):
+    """A whole configuration, and where it came from."""
+
+    daemon: DaemonSettings = DaemonSettings()
+    store: StoreSettings = StoreSettings()
+    server: ServerSettings = ServerSettings()
+    users: tuple[UserSettings, ...] = ()
+    watches: tuple[WatchSettings, ...] = ()
+    queues: dict[str, QueueSettings] = Field(default_factory=dict)
+    source: Path | None = None
+    text: str = ""  # as it was read; the store keeps it by content
+
+    @property
+    def directory(self) -> Path:
+        """Where relative paths start, and Python handlers are looked for first."""
+        return self.source.parent if self.source else Path.cwd()
