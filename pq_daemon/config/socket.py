@@ -1,4 +1,4 @@
-"""Where the daemon's control socket is: one rule for the daemon that binds it and the commands that ask it.
+"""Where the control socket is: one rule for the daemon that binds it and the commands that ask.
 
 `$PQ_SOCKET` wins. Then the configuration: with a `socket_group` the socket must be reachable by
 others, so it lies in the runtime directory (`$RUNTIME_DIRECTORY`, else /run/pq); without one it is
@@ -31,6 +31,6 @@ def socket_path(settings: Settings | None) -> Path:
 
 
 def _runtime_directory() -> Path:
-    """systemd may name several directories, separated by colons; ours is the first."""
+    """The first of the directories that systemd may name, separated by colons."""
     first = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     return Path(first) if first else RUNTIME_DIRECTORY
