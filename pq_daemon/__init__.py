@@ -1,6 +1,7 @@
-"""pq-daemon: files copied into watched directories become durable jobs, each carried to a recorded end.
+"""pq-daemon: files copied into watched directories become durable jobs with a recorded end.
 
-What a Python handler imports lives here: `Job`, `Retry`, `Discard`. Everything else is the daemon's own.
+What a Python handler imports lives here: `Job`, `Retry`, `Discard`. Everything else is the
+daemon's own.
 """
 
 from pq_daemon.handler import Discard, Job, Retry

@@ -20,7 +20,7 @@ __all__ = ["Discard", "Job", "Retry"]
 RETRY_AFTER_MOST: Final = timedelta(hours=24)
 
 
-class Retry(Exception):  # noqa: N818 - it reads as the handler's wish: raise Retry(after=60)
+class Retry(Exception):
     """Postpone this job; no attempt is spent.
 
     Args:
@@ -33,10 +33,12 @@ class Retry(Exception):  # noqa: N818 - it reads as the handler's wish: raise Re
         super().__init__(reason)
         self.reason = reason
         seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        self.after = None if seconds is None else max(0.0, min(seconds, RETRY_AFTER_MOST.total_seconds()))
+        self.after = (
+            None if seconds is None else max(0.0, min(seconds, RETRY_AFTER_MOST.total_seconds()))
+        )
 
 
-class Discard(Exception):  # noqa: N818 - it reads as the handler's wish: raise Discard("encrypted")
+class Discard(Exception):
     """Fail this job for good, whatever attempts are left."""
 
     def __init__(self, reason: str = "") -> None:

@@ -1,1 +1,1 @@
-"""Pure knowledge of jobs: states and moves, order, retries, file versions. No I/O, no clock, no loop."""
+"""Pure knowledge of jobs: states, moves, order, retries, file versions. No I/O, no clock."""

@@ -7,10 +7,13 @@ moment; so a cancel that was asked for a millisecond before counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pq_daemon.jobs import retry
 from pq_daemon.jobs.states import Event, Outcome, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POSTPONED_MOST: Final = 20
 """That many postponements in a row are free; the next one counts as failed."""
@@ -43,7 +46,7 @@ class Settled:
     delay: float | None = None
 
 
-def settle(  # noqa: PLR0911 - one return an outcome, in the order of the contract's table
+def settle(
     outcome: Outcome,
     budget: Budget,
     *,
@@ -64,31 +67,34 @@ def settle(  # noqa: PLR0911 - one return an outcome, in the order of the contra
         chance: uniform in [0, 1), for the jitter.
 
     """
-    backoff = backoff or retry.Backoff()
     if outcome is Outcome.SUCCEEDED and final_reason is None:
         return Settled(Event.SUCCEED, outcome, None, budget.spent, 0, 0)
-    if final_reason is Reason.SUPERSEDED:
-        return Settled(Event.CANCEL_RUNNING, outcome, final_reason, budget.spent, 0, 0)
-    if budget.cancel_requested or outcome is Outcome.CANCELLED:
-        return Settled(Event.CANCEL_RUNNING, outcome, Reason.CANCELLED, budget.spent, 0, 0)
+    cancelled = _cancelled(outcome, budget, final_reason)
+    if cancelled is not None:
+        return Settled(Event.CANCEL_RUNNING, outcome, cancelled, budget.spent, 0, 0)
     if outcome is Outcome.INTERRUPTED:
         return Settled(Event.INTERRUPT, outcome, None, budget.spent, budget.postponed, 0)
     if outcome is Outcome.LOST:
         return _lost(budget)
-    postponed = budget.postponed + 1 if outcome is Outcome.POSTPONED else 0
-    if outcome is Outcome.POSTPONED and postponed <= POSTPONED_MOST and final_reason is None:
-        wait = _wait(backoff, budget.spent, chance, after)
-        return Settled(Event.RETRY_LATER, outcome, None, budget.spent, postponed, 0, wait)
-    spent = budget.spent + 1
-    if outcome is Outcome.POSTPONED:
-        outcome = Outcome.FAILED
-    if final_reason is not None:
-        return Settled(Event.FAIL, outcome, final_reason, spent, 0, 0)
-    if spent >= budget.max_attempts:
-        return Settled(Event.FAIL, outcome, Reason.ATTEMPTS, spent, 0, 0)
-    return Settled(
-        Event.RETRY_LATER, outcome, None, spent, 0, 0, _wait(backoff, spent, chance, after)
-    )
+
+    def wait(spent: int) -> float:
+        if after is not None:
+            return retry.asked_delay(after)
+        return retry.delay(backoff or retry.Backoff(), spent, chance)
+
+    if outcome is Outcome.POSTPONED and budget.postponed < POSTPONED_MOST:
+        delay = wait(budget.spent)
+        spent, postponed = budget.spent, budget.postponed + 1
+        return Settled(Event.RETRY_LATER, outcome, None, spent, postponed, 0, delay)
+    return _failed(outcome, budget, final_reason, wait)
+
+
+def _cancelled(outcome: Outcome, budget: Budget, final_reason: Reason | None) -> Reason | None:
+    if final_reason is Reason.SUPERSEDED:
+        return final_reason
+    if budget.cancel_requested or outcome is Outcome.CANCELLED:
+        return Reason.CANCELLED
+    return None
 
 
 def _lost(budget: Budget) -> Settled:
@@ -98,5 +104,15 @@ def _lost(budget: Budget) -> Settled:
     return Settled(Event.LOSE, Outcome.LOST, None, budget.spent, budget.postponed, lost)
 
 
-def _wait(backoff: retry.Backoff, spent: int, chance: float, after: float | None) -> float:
-    return retry.delay(backoff, spent, chance) if after is None else retry.asked_delay(after)
+def _failed(
+    outcome: Outcome,
+    budget: Budget,
+    final_reason: Reason | None,
+    wait: Callable[[int], float],
+) -> Settled:
+    """An attempt that is spent; a postponement too many is one."""
+    outcome = Outcome.TIMED_OUT if outcome is Outcome.TIMED_OUT else Outcome.FAILED
+    spent = budget.spent + 1
+    if final_reason is None and spent < budget.max_attempts:
+        return Settled(Event.RETRY_LATER, outcome, None, spent, 0, 0, wait(spent))
+    return Settled(Event.FAIL, outcome, final_reason or Reason.ATTEMPTS, spent, 0, 0)

@@ -1,6 +1,9 @@
 """When a job is tried again: exponential backoff with jitter.
 
-The delay before try n+1 is min(max, base * factor**(max(spent, 1) - 1)) * uniform(1 - jitter, 1 + jitter).
+The delay before try n+1 is
+
+    min(max, base * factor ** (max(spent, 1) - 1)) * uniform(1 - jitter, 1 + jitter)
+
 Jitter keeps jobs that failed together from coming back together (Brooker, "Exponential Backoff and
 Jitter", AWS Architecture Blog 2015).
 """

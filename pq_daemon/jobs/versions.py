@@ -37,10 +37,12 @@ class Verdict(Enum):
     NEW = auto()  # never accepted, or gone since: a new version
 
 
-def compare(accepted: Identity | None, found: Identity, *, gone: bool, inodes_count: bool) -> Verdict:
+def compare(
+    accepted: Identity | None, found: Identity, *, gone: bool, inodes_count: bool
+) -> Verdict:
     """Compare what was accepted with what is there now.
 
-    `gone` says the accepted version was moved away by us, or seen gone while its root was unchanged.
+    `gone`: the accepted version was moved away by us, or seen gone while its root was unchanged.
     """
     if accepted is None or gone:
         return Verdict.NEW

@@ -1,1 +1,1 @@
-"""What every room stands on: signals, systemd's socket, the one periodic loop, logging, processes."""
+"""What every room stands on: signals, systemd's socket, the periodic loop, logging, processes."""

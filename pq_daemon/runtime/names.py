@@ -6,7 +6,7 @@ import os
 
 
 def shown(name: bytes) -> str:
-    """Return text for a page, a log or JSON: not UTF-8 is escaped (`\\udcff`), never lost or refused."""
+    """Return text for a page, a log or JSON: what is not UTF-8 is escaped, never refused."""
     return os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -20,5 +20,7 @@ def is_text(name: bytes) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Escape what would break a line or drive a terminal: controls, line separators, direction marks."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """Escape what would break a line or drive a terminal: controls, separators, directions."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

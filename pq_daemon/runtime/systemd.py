@@ -12,7 +12,13 @@ import socket
 import time
 from typing import Final
 
-OWN_VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+OWN_VARIABLES: Final = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+)
 """Not for children: a handler must not speak for the daemon."""
 
 

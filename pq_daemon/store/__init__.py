@@ -1,4 +1,4 @@
-"""The only room that knows SQL: one protocol, its engines, the feed of committed facts, the outputs.
+"""The only room that knows SQL: a protocol, its engines, the feed of facts, the outputs.
 
-Everyone else imports from here: the protocol and its values. The engine is chosen in `open_store`.
+Everyone else imports from here: the protocol and its values. `engines.open_store` opens one.
 """

@@ -128,7 +128,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """What the ledger says of a path. `seen` is the last look; `accepted` the version last taken."""
+    """What the ledger says of a path: `seen` at the last look, `accepted` at the last taking."""
 
     path: bytes
     watch: WatchName
@@ -221,12 +221,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The answer: jobs as they are after their endings (None: someone was faster), and new ones.
+    """The answer: the states after the endings (None: someone was faster), and new jobs.
 
     `claimed` are (slot, job) with the attempt begun; `next_due` is when a waiting job comes due.
     """
 
-    settled: list[Job | None]
+    settled: list[State | None]
     claimed: list[tuple[int, Job]]
     next_due: Moment | None
 
