@@ -9,8 +9,10 @@ nothing.
 from __future__ import annotations
 
 import heapq
+import json
+from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pq_daemon.jobs import order
 from pq_daemon.jobs.endings import Budget, Settled, settle
@@ -54,7 +56,7 @@ UNLIMITED: Final = 1 << 30
 def exchange(
     transaction: Transaction, names: Names, epoch: Epoch, endings: Sequence[Ending], claim: Claim
 ) -> Exchange:
-    settled = [_end(transaction, names, epoch, ending) for ending in endings]
+    settled = Endings(transaction, names, epoch).record(endings) if endings else []
     next_due = _come_due(transaction, names)
     claimed = _claim(transaction, names, epoch, claim) if claim.slots else []
     return Exchange(settled, claimed, next_due)
@@ -63,80 +65,135 @@ def exchange(
 # --- endings -----------------------------------------------------------------------------------
 
 
-def _end(transaction: Transaction, names: Names, epoch: Epoch, ending: Ending) -> State | None:
-    boot = epoch.boot if ending.epoch == epoch.id else _boot_of(transaction, ending.epoch)
-    found = transaction.rows(
-        queries.BUDGET,
-        {"id": ending.job, "attempt": ending.attempt, "epoch": ending.epoch, "boot": boot},
-    )
-    if not found:
-        return None
-    queue, spent, most, postponed, lost, cancel_requested, name, run, *_ = found[0]
-    verdict = settle(
-        ending.outcome,
-        Budget(spent, most, postponed, lost, cancel_requested is not None),
-        final_reason=ending.final_reason,
-        after=ending.after,
-        backoff=ending.backoff,
-        chance=ending.chance,
-    )
-    state = MOVES[verdict.event].target
-    _move(transaction, ending, verdict, state, boot)
-    _close_attempt(transaction, ending, verdict)
-    transaction.count(queue, "running", -1)
-    transaction.count(queue, state, 1)
-    transaction.total(queue, TOTALLED[verdict.event])
-    kind = _dispose(transaction, ending, verdict, run) if name is not None else None
-    data = {"attempt": ending.attempt, "outcome": verdict.outcome.value, "name": name}
-    if ending.reason is not None:
-        data["reason"] = ending.reason
-    if kind is not None:
-        data["disposition"] = kind
-    transaction.tell(Fact(TOLD[verdict.event], ending.job, names.queue[queue], data))
-    return state
+class Row(NamedTuple):
+    """A running job, as BUDGETS reads it."""
+
+    id: int
+    attempt: int
+    epoch: int
+    queue: int
+    spent: int
+    max_attempts: int
+    postponed: int
+    lost: int
+    lost_boot: str | None
+    cancel_requested_at: int | None
+    shown: str | None
+    run: int
 
 
-def _move(
-    transaction: Transaction, ending: Ending, verdict: Settled, state: State, boot: str
-) -> None:
-    now = transaction.moment
-    values: dict[str, Any] = {
-        "id": ending.job,
-        "state": state,
-        "spent": verdict.spent,
-        "postponed": verdict.postponed,
-        "lost": verdict.lost,
-        "boot": boot if verdict.lost else None,
-        "error": ending.error,
-    }
-    if verdict.event in FOR_NOW:
-        wait = verdict.delay
-        values["run_at"] = None if wait is None else now + round(wait * 1000)
-        transaction.change(queries.END_FOR_NOW, values)
-        return
-    progress = ending.progress
-    transaction.change(
-        queries.END_FINALLY,
-        values
-        | {
-            "reason": verdict.reason,
-            "now": now,
-            "result": ending.result,
-            "percent": None if progress is None else progress.percent,
-            "text": None if progress is None else progress.text,
-        },
-    )
+class Endings:
+    """The endings of one exchange: read together, decided one by one, written together."""
 
+    def __init__(self, transaction: Transaction, names: Names, epoch: Epoch) -> None:
+        self._transaction = transaction
+        self._names = names
+        self._epoch = epoch
+        self._finals: list[tuple[Any, ...]] = []
+        self._for_now: list[tuple[Any, ...]] = []
+        self._attempts: list[tuple[Any, ...]] = []
+        self._counts: Counter[tuple[int, str]] = Counter()
+        self._totals: Counter[tuple[int, str]] = Counter()
 
-def _close_attempt(transaction: Transaction, ending: Ending, verdict: Settled) -> None:
-    size = ending.output or NO_OUTPUT
-    transaction.change(
-        queries.END_ATTEMPT,
-        (verdict.outcome, ending.reason, ending.exit_code, ending.signal, transaction.moment,
-         size.stdout, size.stderr, size.cut, ending.job, ending.attempt),
-    )  # fmt: skip
-    if ending.inline is not None:
-        transaction.change(queries.KEEP_OUTPUT, (ending.job, ending.attempt, ending.inline))
+    def record(self, endings: Sequence[Ending]) -> list[State | None]:
+        wanted = json.dumps([ending.job for ending in endings])
+        running = {
+            row[0]: Row._make(row) for row in self._transaction.rows(queries.BUDGETS, (wanted,))
+        }
+        settled = [self._end(ending, running.pop(ending.job, None)) for ending in endings]
+        self._write()
+        return settled
+
+    def _end(self, ending: Ending, row: Row | None) -> State | None:
+        if row is None or row.attempt != ending.attempt or row.epoch != ending.epoch:
+            return None
+        boot = self._boot(ending.epoch)
+        verdict = settle(
+            ending.outcome,
+            Budget(
+                row.spent,
+                row.max_attempts,
+                row.postponed,
+                row.lost if row.lost_boot == boot else 0,
+                row.cancel_requested_at is not None,
+            ),
+            final_reason=ending.final_reason,
+            after=ending.after,
+            backoff=ending.backoff,
+            chance=ending.chance,
+        )
+        state = MOVES[verdict.event].target
+        self._move(ending, verdict, state, boot)
+        self._close_attempt(ending, verdict)
+        self._counts[row.queue, state] += 1
+        self._counts[row.queue, "running"] -= 1
+        self._totals[row.queue, TOTALLED[verdict.event]] += 1
+        self._tell(ending, verdict, row)
+        return state
+
+    def _boot(self, epoch: int) -> str:
+        if epoch == self._epoch.id:
+            return self._epoch.boot
+        found = self._transaction.rows(queries.EPOCH_BOOT, (epoch,))
+        return str(found[0][0]) if found else ""
+
+    def _move(self, ending: Ending, verdict: Settled, state: State, boot: str) -> None:
+        now = self._transaction.moment
+        lost_boot = boot if verdict.lost else None
+        budget = (verdict.spent, verdict.postponed, verdict.lost, lost_boot)
+        if verdict.event in FOR_NOW:
+            wait = verdict.delay
+            run_at = None if wait is None else now + round(wait * 1000)
+            self._for_now.append((state, *budget, run_at, ending.error, ending.job))
+            return
+        progress = (None, None)
+        if ending.progress is not None:
+            progress = (ending.progress.percent, ending.progress.text)
+        self._finals.append(
+            (
+                state,
+                verdict.reason,
+                now,
+                *budget,
+                ending.error,
+                ending.result,
+                *progress,
+                ending.job,
+            )
+        )
+
+    def _close_attempt(self, ending: Ending, verdict: Settled) -> None:
+        size = ending.output or NO_OUTPUT
+        self._attempts.append(
+            (verdict.outcome, ending.reason, ending.exit_code, ending.signal,
+             self._transaction.moment, size.stdout, size.stderr, size.cut, ending.job,
+             ending.attempt)
+        )  # fmt: skip
+        if ending.inline is not None:
+            self._transaction.change(
+                queries.KEEP_OUTPUT, (ending.job, ending.attempt, ending.inline)
+            )
+
+    def _tell(self, ending: Ending, verdict: Settled, row: Row) -> None:
+        data = {"attempt": ending.attempt, "outcome": verdict.outcome.value, "name": row.shown}
+        if ending.reason is not None:
+            data["reason"] = ending.reason
+        if row.shown is not None:
+            kind = _dispose(self._transaction, ending, verdict, row.run)
+            if kind is not None:
+                data["disposition"] = kind
+        self._transaction.tell(
+            Fact(TOLD[verdict.event], ending.job, self._names.queue[row.queue], data)
+        )
+
+    def _write(self) -> None:
+        self._transaction.change_each(queries.END_FINALLY, self._finals)
+        self._transaction.change_each(queries.END_FOR_NOW, self._for_now)
+        self._transaction.change_each(queries.END_ATTEMPT, self._attempts)
+        for (queue, state), delta in self._counts.items():
+            self._transaction.count(queue, state, delta)
+        for (queue, what), delta in self._totals.items():
+            self._transaction.total(queue, what, delta)
 
 
 def _dispose(transaction: Transaction, ending: Ending, verdict: Settled, run: int) -> str | None:
@@ -152,11 +209,6 @@ def _dispose(transaction: Transaction, ending: Ending, verdict: Settled, run: in
         queries.DISPOSE, (ending.job, run, after.kind, after.directory, transaction.moment)
     )
     return after.kind
-
-
-def _boot_of(transaction: Transaction, epoch: int) -> str:
-    found = transaction.rows(queries.EPOCH_BOOT, (epoch,))
-    return str(found[0][0]) if found else ""
 
 
 # --- due jobs ----------------------------------------------------------------------------------
@@ -199,14 +251,15 @@ def _claim(
         queries.BEGIN_ATTEMPT,
         [(job.id, job.attempt, slot, now, epoch.id, claim.config) for slot, job in claimed],
     )
-    for slot, job in claimed:
-        queue = names.queue_id[job.queue]
-        transaction.count(queue, "queued", -1)
-        transaction.count(queue, "running", 1)
-        transaction.total(queue, "attempts")
-        transaction.tell(
-            Fact("job.started", job.id, job.queue, {"attempt": job.attempt, "slot": slot})
-        )
+    for queue, begun in Counter(job.queue for _, job in claimed).items():
+        number = names.queue_id[queue]
+        transaction.count(number, "queued", -begun)
+        transaction.count(number, "running", begun)
+        transaction.total(number, "attempts", begun)
+    transaction.facts += [
+        Fact("job.started", job.id, job.queue, {"attempt": job.attempt, "slot": slot})
+        for slot, job in claimed
+    ]
     return claimed
 
 

@@ -90,22 +90,21 @@ WHERE id = ? AND state IN ({sources(Event.CLAIM)})
 BEGIN_ATTEMPT: Final = """
 INSERT INTO attempts (job, number, slot, started_at, epoch, config) VALUES (?, ?, ?, ?, ?, ?)
 """
-BUDGET: Final = """
-SELECT queue, spent, max_attempts, postponed, CASE lost_boot WHEN :boot THEN lost ELSE 0 END,
-    cancel_requested_at, shown, run, watch, root FROM jobs
-WHERE id = :id AND state = 'running' AND attempt = :attempt AND epoch = :epoch
+BUDGETS: Final = """
+SELECT j.id, j.attempt, j.epoch, j.queue, j.spent, j.max_attempts, j.postponed, j.lost,
+    j.lost_boot, j.cancel_requested_at, j.shown, j.run
+FROM json_each(?) AS wanted CROSS JOIN jobs AS j ON j.id = wanted.value
+WHERE j.state = 'running'
 """
 END_FINALLY: Final = f"""
-UPDATE jobs SET state = :state, reason = :reason, finished_at = :now, spent = :spent,
-    postponed = :postponed, lost = :lost, lost_boot = :boot, error = :error, result = :result,
-    progress_percent = :percent, progress_text = :text, run_at = NULL
-WHERE id = :id AND state IN ({sources(Event.SUCCEED)})
+UPDATE jobs SET state = ?, reason = ?, finished_at = ?, spent = ?, postponed = ?, lost = ?,
+    lost_boot = ?, error = ?, result = ?, progress_percent = ?, progress_text = ?, run_at = NULL
+WHERE id = ? AND state IN ({sources(Event.SUCCEED)})
 """
 END_FOR_NOW: Final = f"""
-UPDATE jobs SET state = :state, spent = :spent, postponed = :postponed, lost = :lost,
-    lost_boot = :boot, run_at = :run_at, error = :error, progress_percent = NULL,
-    progress_text = NULL
-WHERE id = :id AND state IN ({sources(Event.RETRY_LATER)})
+UPDATE jobs SET state = ?, spent = ?, postponed = ?, lost = ?, lost_boot = ?, run_at = ?,
+    error = ?, progress_percent = NULL, progress_text = NULL
+WHERE id = ? AND state IN ({sources(Event.RETRY_LATER)})
 """
 END_ATTEMPT: Final = """
 UPDATE attempts SET outcome = ?, reason = ?, exit_code = ?, signal = ?, finished_at = ?,

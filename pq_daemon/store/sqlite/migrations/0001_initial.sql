@@ -110,7 +110,7 @@ CREATE TABLE jobs (
 
 -- The claim looks at live rows alone, so a million finished jobs cost it nothing.
 CREATE INDEX jobs_queued ON jobs (queue, rank, id) WHERE state = 'queued';
-CREATE INDEX jobs_due ON jobs (run_at) WHERE state IN ('scheduled', 'retrying');
+CREATE INDEX jobs_due ON jobs (run_at) WHERE state IN ('retrying', 'scheduled');
 CREATE INDEX jobs_listed ON jobs (queue, state, id);
 CREATE INDEX jobs_watched ON jobs (watch, id) WHERE watch IS NOT NULL;
 CREATE INDEX jobs_finished ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
