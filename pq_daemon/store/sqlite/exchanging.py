@@ -123,9 +123,9 @@ class Endings:
             chance=ending.chance,
         )
         state = MOVES[verdict.event].target
-        self._move(ending, verdict, state, boot)
+        self._move(ending, verdict, state.value, boot)  # an enum binds slowly
         self._close_attempt(ending, verdict)
-        self._counts[row.queue, state] += 1
+        self._counts[row.queue, state.value] += 1
         self._counts[row.queue, "running"] -= 1
         self._totals[row.queue, TOTALLED[verdict.event]] += 1
         self._tell(ending, verdict, row)
@@ -137,7 +137,7 @@ class Endings:
         found = self._transaction.rows(queries.EPOCH_BOOT, (epoch,))
         return str(found[0][0]) if found else ""
 
-    def _move(self, ending: Ending, verdict: Settled, state: State, boot: str) -> None:
+    def _move(self, ending: Ending, verdict: Settled, state: str, boot: str) -> None:
         now = self._transaction.moment
         lost_boot = boot if verdict.lost else None
         budget = (verdict.spent, verdict.postponed, verdict.lost, lost_boot)
@@ -146,13 +146,13 @@ class Endings:
             run_at = None if wait is None else now + round(wait * 1000)
             self._for_now.append((state, *budget, run_at, ending.error, ending.job))
             return
-        progress = (None, None)
-        if ending.progress is not None:
-            progress = (ending.progress.percent, ending.progress.text)
+        said = ending.progress
+        progress = (None, None) if said is None else (said.percent, said.text)
+        reason = None if verdict.reason is None else verdict.reason.value
         self._finals.append(
             (
                 state,
-                verdict.reason,
+                reason,
                 now,
                 *budget,
                 ending.error,
@@ -165,7 +165,7 @@ class Endings:
     def _close_attempt(self, ending: Ending, verdict: Settled) -> None:
         size = ending.output or NO_OUTPUT
         self._attempts.append(
-            (verdict.outcome, ending.reason, ending.exit_code, ending.signal,
+            (verdict.outcome.value, ending.reason, ending.exit_code, ending.signal,
              self._transaction.moment, size.stdout, size.stderr, size.cut, ending.job,
              ending.attempt)
         )  # fmt: skip
