@@ -6,15 +6,16 @@ the database, the connections close, the hold is given back.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pq_daemon.errors import StoreError
 from pq_daemon.jobs.model import EpochId
+from pq_daemon.runtime.tasks import beside
 from pq_daemon.store import holding
 from pq_daemon.store.feed import Feed
 from pq_daemon.store.outputs import OutputFiles
@@ -75,13 +76,14 @@ async def open_store(
 @asynccontextmanager
 async def _written(writer: Writer, epoch: Epoch) -> AsyncIterator[None]:
     """Run the write queue; at the end, end the epoch and empty the queue."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(writer.run(), name="write queue")
-        try:
-            yield
-        finally:
+
+    async def close() -> None:
+        with suppress(StoreError):  # the queue has crashed, which is told already
             await writer.write(lambda transaction: _end(transaction, epoch))
-            await writer.close()
+        await writer.close()
+
+    async with beside(writer.run(), name="write queue", stop=close):
+        yield
 
 
 def _begin(connection: sqlite3.Connection, path: Path, clock: Clock) -> Epoch:

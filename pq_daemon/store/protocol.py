@@ -370,8 +370,16 @@ class Store(Protocol):
         """Commit to renaming an output into place; False when the attempt is no longer ours."""
         ...
 
+    async def dead_epochs(self) -> list[Epoch]:
+        """Return the epochs that ended without a word and were not cleaned up behind yet."""
+        ...
+
     async def orphans(self) -> list[Orphan]:
         """Return the jobs that dead epochs left running. To be closed by `exchange` as LOST."""
+        ...
+
+    async def rescued(self) -> None:
+        """Record that the dead epochs are cleaned up behind: survivors ended, jobs closed."""
         ...
 
     # queues
@@ -495,6 +503,10 @@ class Store(Protocol):
     async def session(self, token_hash: bytes) -> Session | None: ...
 
     async def touch_session(self, token_hash: bytes) -> None: ...
+
+    async def forget_sessions(self, opened_before: Moment) -> int:
+        """Forget sessions too old to be valid. Returns how many."""
+        ...
 
     async def close_sessions(
         self, *, token_hash: bytes | None = None, user: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pq_daemon.errors import NotFoundError
-from pq_daemon.store.protocol import Exchange, Orphan, Page, Publication, Session
+from pq_daemon.store.protocol import Epoch, Exchange, Orphan, Page, Publication, Session
 from pq_daemon.store.sqlite import (
     accepting,
     configuring,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         Claim,
         Disposition,
         Ending,
-        Epoch,
         FileState,
         Found,
         Intake,
@@ -125,8 +124,14 @@ class SqliteStore:
     async def publishing(self, job: JobId, attempt: int, publication: Publication) -> bool:
         return await self._write(files.publishing, self.epoch, job, attempt, publication)
 
+    async def dead_epochs(self) -> list[Epoch]:
+        return await self._write(_dead_epochs, self.epoch)
+
     async def orphans(self) -> list[Orphan]:
         return await self._write(_orphans, self._names, self.epoch)
+
+    async def rescued(self) -> None:
+        await self._write(_rescued, self.epoch)
 
     # queues
 
@@ -246,6 +251,9 @@ class SqliteStore:
     async def touch_session(self, token_hash: bytes) -> None:
         await self._write(people.touch_session, token_hash)
 
+    async def forget_sessions(self, opened_before: Moment) -> int:
+        return await self._write(people.forget_sessions, opened_before)
+
     async def close_sessions(
         self, *, token_hash: bytes | None = None, user: str | None = None
     ) -> int:
@@ -278,6 +286,14 @@ def _orphans(transaction: Transaction, names: Names, epoch: Epoch) -> list[Orpha
             publication = Publication(temp, target, rows.identity(*identity), exit_code)
         orphans.append(Orphan(job, dead, token, publication))
     return orphans
+
+
+def _dead_epochs(transaction: Transaction, epoch: Epoch) -> list[Epoch]:
+    return [Epoch(*row) for row in transaction.rows(queries.DEAD_EPOCHS, (epoch.id,))]
+
+
+def _rescued(transaction: Transaction, epoch: Epoch) -> None:
+    transaction.change(queries.RESCUED, (transaction.moment, epoch.id))
 
 
 def _job(connection: sqlite3.Connection, names: Names, number: JobId) -> Job:

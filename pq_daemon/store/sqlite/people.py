@@ -10,6 +10,7 @@ from pq_daemon.store.sqlite import queries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pq_daemon.jobs.order import Moment
     from pq_daemon.store.protocol import Actor
     from pq_daemon.store.sqlite.transaction import Transaction
 
@@ -49,6 +50,10 @@ def open_session(transaction: Transaction, token_hash: bytes, user: str) -> None
 
 def touch_session(transaction: Transaction, token_hash: bytes) -> None:
     transaction.change(queries.TOUCH_SESSION, (transaction.moment, token_hash))
+
+
+def forget_sessions(transaction: Transaction, opened_before: Moment) -> int:
+    return transaction.change(queries.FORGET_SESSIONS, (opened_before,))
 
 
 def close_sessions(transaction: Transaction, token_hash: bytes | None, user: str | None) -> int:

@@ -263,6 +263,14 @@ BEGIN_EPOCH: Final = """
 INSERT INTO epochs (name, token, boot, pid, started_at) VALUES (?, ?, ?, ?, ?)
 """
 END_EPOCH: Final = "UPDATE epochs SET ended_at = ? WHERE id = ?"
+DEAD_EPOCHS: Final = """
+SELECT id, name, token, boot, started_at FROM epochs
+WHERE ended_at IS NULL AND rescued_at IS NULL AND id <> ? ORDER BY id
+"""
+RESCUED: Final = """
+UPDATE epochs SET rescued_at = ? WHERE ended_at IS NULL AND rescued_at IS NULL AND id <> ?
+"""
+FORGET_SESSIONS: Final = "DELETE FROM sessions WHERE created_at < ?"
 EPOCH_TOKEN: Final = "SELECT token FROM epochs WHERE id = ?"
 
 JOB_REASON: Final = "SELECT reason FROM jobs WHERE id = ?"

@@ -120,10 +120,20 @@ class Writer:
     async def run(self) -> None:
         """Write until closed."""
         more = True
-        while more:
-            batch, more = await self._next_batch()
-            if batch:
-                await self._commit(batch)
+        try:
+            while more:
+                batch, more = await self._next_batch()
+                if batch:
+                    await self._commit(batch)
+        finally:
+            self._refuse_the_rest()
+
+    def _refuse_the_rest(self) -> None:
+        """After a close nobody is left; after a crash nobody may wait for ever."""
+        self._closed = True
+        while not self._inbox.empty():
+            if (ticket := self._inbox.get_nowait()) is not None:
+                ticket.refuse(StoreError("the store is closed"))
 
     async def _next_batch(self) -> tuple[list[Ticket[Any]], bool]:
         batch: list[Ticket[Any]] = []

@@ -8,7 +8,8 @@ CREATE TABLE meta (
 
 INSERT INTO meta (name, value) VALUES ('clock', 0);
 
--- One start of the daemon. `ended_at` is set by a clean stop alone.
+-- One start of the daemon. `ended_at` is set by a clean stop alone, `rescued_at` by the start that
+-- found it had died and cleaned up behind it.
 CREATE TABLE epochs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -17,8 +18,10 @@ CREATE TABLE epochs (
     node TEXT NOT NULL DEFAULT '',
     pid INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
-    ended_at INTEGER
+    ended_at INTEGER,
+    rescued_at INTEGER
 ) STRICT;
+CREATE INDEX epochs_open ON epochs (id) WHERE ended_at IS NULL AND rescued_at IS NULL;
 
 -- `*_file` is what the configuration said last, `*_set` what a person said since; a person's word
 -- wins until the file's changes.
