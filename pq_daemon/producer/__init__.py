@@ -1,0 +1,1 @@
+"""Watched folders in, jobs out: events make us look, scans know, the ledger remembers."""

@@ -1,0 +1,241 @@
+"""The producer: watched folders in, jobs out. Notifications for speed, scans for truth.
+
+    async with watch_folders(settings, store) as producer: ...
+
+is up when every folder that exists is armed, known missing ones are told, and the first scan is on
+its way. At the end intake stops first: a write under way is finished, no other begins. A bug in any
+of its tasks ends the block, and with it the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from pq_daemon.errors import NotFoundError
+from pq_daemon.jobs.status import WatchState, WatchStatus
+from pq_daemon.producer.disposals import Disposals
+from pq_daemon.producer.events import Events, Watcher
+from pq_daemon.producer.grounds import Grounds, Root
+from pq_daemon.producer.intake import Intake
+from pq_daemon.producer.keeping import Keeper
+from pq_daemon.producer.marks import Marks
+from pq_daemon.producer.plan import Plan, make_plan
+from pq_daemon.producer.reasons import Reasons
+from pq_daemon.producer.reconcile import Reconciler
+from pq_daemon.producer.recording import Recorder
+from pq_daemon.producer.threads import Threads, own_threads
+from pq_daemon.store.feed import Fact
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pq_daemon.config import Settings
+    from pq_daemon.jobs.model import WatchName
+    from pq_daemon.store.protocol import Store, WatchRecord
+
+log = logging.getLogger(__name__)
+
+FOLLOW_EVERY: Final = 5.0
+TOLD_AS: Final = {
+    WatchState.OK: "watch.ok",
+    WatchState.DEGRADED: "watch.degraded",
+    WatchState.MISSING: "watch.missing",
+}
+
+
+class Producer:
+    """What runs behind `watch_folders`."""
+
+    def __init__(
+        self, settings: Settings, store: Store, threads: Threads, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._threads = threads
+        self._tasks = tasks
+        self._grounds = grounds = Grounds(Plan(()))
+        self._marks = marks = Marks(settings.daemon.state_dir)
+        self._recorder = recorder = Recorder(store)
+        self._reasons = Reasons(grounds, recorder, threads)
+        self._intake = Intake(grounds, recorder, self._reasons, threads)
+        reconciler = Reconciler(grounds, store, recorder, self._intake, marks, threads)
+        events = Events(grounds, store, self._intake, self._reasons, reconciler, threads, tasks)
+        self._watcher = Watcher(grounds, events.on_changes)
+        self._keeper = Keeper(
+            grounds, store, recorder, reconciler, self._watcher, marks, threads, self._tell
+        )
+        self._disposals = Disposals(grounds, store, threads)
+        self._keeping: dict[bytes, asyncio.Task[None]] = {}
+        self._watching: list[asyncio.Task[None]] = []
+        self._told: dict[WatchName, WatchStatus] = {}
+        self._configuring = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Producer {len(self._grounds.roots)} roots, {self._grounds.desk!r}>"
+
+    # what others ask
+
+    def statuses(self) -> list[WatchStatus]:
+        """Return how each watch stands, in file order."""
+        return [self._with_trouble(status) for status in self._grounds.statuses()]
+
+    def waiting(self) -> int:
+        """Return how many files are on their way to become jobs at this moment."""
+        return len(self._grounds.desk)
+
+    def rescan(self, watch: WatchName) -> None:
+        """Have the watch's folder scanned now.
+
+        Raises:
+            NotFoundError: no such watch.
+
+        """
+        for known in self._grounds.plan.watches:
+            if known.name == watch:
+                self._grounds.scan_soon([self._grounds.roots[known.root]])
+                return
+        raise NotFoundError(f"no watch {watch!r}")
+
+    async def configure(self, settings: Settings) -> None:
+        """Watch what these settings say, from now on; returns when it is armed.
+
+        The store must know the settings' queues already.
+        """
+        async with self._configuring:
+            self._settings = settings
+            await self._follow(await self._threads.run(make_plan, settings))
+
+    # the life of it
+
+    async def start(self) -> None:
+        await self._threads.run(self._marks.load)
+        await self.configure(self._settings)
+        self._intake.start(self._tasks)
+        for name, work in (
+            ("reasons", self._reasons.keep_writing()),
+            ("after-actions", self._disposals.keep_disposing()),
+            ("resolved paths", self._keep_following()),
+        ):
+            self._tasks.create_task(work, name=name)
+
+    async def stop_intake(self) -> None:
+        await self._recorder.close()
+
+    # following the configuration
+
+    async def _follow(self, plan: Plan) -> None:
+        records = await self._store.configure_watches(
+            [(watch.name, watch.root, watch.queue) for watch in plan.watches]
+        )
+        before, self._grounds.plan = self._grounds.plan, plan
+        for path in set(before.roots) - set(plan.roots):
+            self._forget(path)
+        new = [path for path in plan.roots if path not in self._grounds.roots]
+        for path in new:
+            await self._add(path)
+        for path in plan.roots:
+            self._note_surveys(self._grounds.roots[path], records)
+        if before.watches != plan.watches:
+            await self._arm()
+        for path in plan.roots:
+            root = self._grounds.roots[path]
+            if path in new or before.on(path) != plan.on(path):
+                self._grounds.scan_soon([root])
+            if path in new:
+                self._keeping[path] = self._tasks.create_task(
+                    self._keeper.keep(root), name=f"keep root {len(self._keeping)}"
+                )
+        self._tell()
+
+    def _forget(self, path: bytes) -> None:
+        del self._grounds.roots[path]
+        self._keeping.pop(path).cancel()
+
+    async def _add(self, path: bytes) -> None:
+        root = Root(path, surveying_since_ns=time.time_ns())
+        self._grounds.roots[path] = root
+        await self._keeper.look(root)
+
+    def _note_surveys(self, root: Root, records: dict[WatchName, WatchRecord]) -> None:
+        root.unsurveyed = {
+            watch.name
+            for watch in self._grounds.plan.on(root.path)
+            if not records[watch.name].surveyed
+        }
+
+    async def _arm(self) -> None:
+        """Arm the roots of the plan and wait for the answer."""
+        if not self._watching:
+            self._watching = [
+                self._tasks.create_task(self._watcher.keep(recursive=recursive), name="watch")
+                for recursive in (True, False)
+            ]
+        else:
+            self._watcher.rearm()
+        await self._watcher.answered()
+
+    async def _keep_following(self) -> None:
+        """A configured path may be a symbolic link that is set to another directory."""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY)
+            async with self._configuring:
+                plan = await self._threads.run(make_plan, self._settings)
+                if plan.roots != self._grounds.plan.roots:
+                    log.info("watched paths lead elsewhere now", extra={"roots": len(plan.roots)})
+                    await self._follow(plan)
+
+    # telling
+
+    def _with_trouble(self, status: WatchStatus) -> WatchStatus:
+        [root] = [w.root for w in self._grounds.plan.watches if w.name == status.name]
+        reasons = [status.reason, self._disposals.trouble(root)]
+        reason = "; ".join(filter(None, reasons))
+        return WatchStatus(status.name, status.state, reason, status.last_scan)
+
+    def _tell(self) -> None:
+        """Publish what has changed about the watches, and only that."""
+        facts = []
+        for status in self.statuses():
+            before = self._told.get(status.name)
+            if before is None or (before.state, before.reason) != (status.state, status.reason):
+                data = {"watch": status.name, "reason": status.reason}
+                facts.append(Fact(TOLD_AS[status.state], data=data))
+            self._told[status.name] = status
+        if facts:
+            self._store.feed.tell(facts, self._store.now())
+
+
+@asynccontextmanager
+async def watch_folders(settings: Settings, store: Store) -> AsyncIterator[Producer]:
+    """Run the producer while the block runs.
+
+    Raises:
+        ExceptionGroup: of what ended one of its tasks; the block is cancelled then.
+
+    """
+    async with own_threads() as threads, asyncio.TaskGroup() as outer:
+        up: asyncio.Future[Producer] = asyncio.get_running_loop().create_future()
+        running = outer.create_task(_run(settings, store, threads, up), name="producer")
+        try:
+            producer = await up
+            try:
+                yield producer
+            finally:
+                await producer.stop_intake()
+        finally:
+            threads.stopping.set()
+            running.cancel()
+
+
+async def _run(
+    settings: Settings, store: Store, threads: Threads, up: asyncio.Future[Producer]
+) -> None:
+    """Own every task of the producer; cancelled as one."""
+    async with asyncio.TaskGroup() as tasks:
+        producer = Producer(settings, store, threads, tasks)
+        await producer.start()
+        up.set_result(producer)
