@@ -1,0 +1,130 @@
+"""Commands about the daemon itself: run it, check its configuration, have it reload."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pq_daemon.cli import checking, demo, place, printing, problems
+from pq_daemon.cli.client import Refused
+from pq_daemon.cli.command import asking
+from pq_daemon.cli.exits import Exit
+from pq_daemon.cli.welcome import welcome
+from pq_daemon.config.passwords import demo_users
+from pq_daemon.errors import PqError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from pq_daemon.cli.client import Api
+    from pq_daemon.cli.command import Register
+    from pq_daemon.config.settings import Settings
+
+
+def add_commands(commands: Register) -> None:
+    words = commands.add("run", run, "run the daemon in the foreground")
+    words.add_argument("--demo", action="store_true", help="and keep it busy with sample files")
+    commands.add("check", check, "check the configuration, its folders and its programs")
+    commands.add("reload", asking(reload), "have the daemon read its configuration again")
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    load = loader(arguments)
+    settings = load()
+    if arguments.demo:
+        demo.make_folders(settings)
+    return Exit(asyncio.run(serve(settings, load, with_demo=arguments.demo)))
+
+
+def loader(arguments: argparse.Namespace) -> Callable[[], Settings]:
+    """Return what loads the configuration, now and at each reload; a demo stays a demo."""
+
+    def load() -> Settings:
+        settings = place.configuration(arguments)
+        return demo.with_samples(settings) if arguments.demo else settings
+
+    return load
+
+
+async def serve(settings: Settings, load: Callable[[], Settings], *, with_demo: bool) -> int:
+    from pq_daemon import daemon  # noqa: PLC0415 - the whole house: other commands start without it
+
+    ready = asyncio.Event()
+    warned = tuple(await asyncio.to_thread(demo_users, settings))
+
+    def on_ready() -> None:
+        for line in welcome(settings, demo_users=warned, demo=with_demo):
+            printing.say(line)
+        printing.flush()
+        ready.set()
+
+    running = daemon.run(settings, load=load, on_ready=on_ready)
+    if not with_demo:
+        return await running
+    return await beside(running, demo.keep_dropping(settings, ready))
+
+
+async def beside(main: Coroutine[Any, Any, int], side: Coroutine[Any, Any, None]) -> int:
+    """Run `side` for as long as `main` runs, and return what `main` does."""
+    status = 0
+    failure: PqError | None = None
+    async with asyncio.TaskGroup() as tasks:
+        companion = tasks.create_task(side)
+        try:
+            status = await main
+        except PqError as error:  # on its own, not in the group's ExceptionGroup
+            failure = error
+        finally:
+            companion.cancel()
+    if failure is not None:
+        raise failure
+    return status
+
+
+# --- check ---------------------------------------------------------------------------------------
+
+
+def check(arguments: argparse.Namespace) -> Exit:
+    settings = place.configuration(arguments)
+    printing.say(f"{settings.source}: the configuration is valid")
+    findings = tuple(checking.findings(settings))
+    for finding in findings:
+        printing.say(f"{finding.grade:<7}  {finding.where}: {finding.what}")
+    bad = any(finding.grade is checking.Grade.MISSING for finding in findings)
+    return Exit.REFUSED if bad else Exit.DONE
+
+
+# --- reload --------------------------------------------------------------------------------------
+
+
+async def reload(arguments: argparse.Namespace, api: Api) -> Exit:
+    try:
+        answer = await api.post("/reload")
+    except Refused as error:
+        refusal = problems.told(error.problem)
+        if refusal is None:
+            raise
+        if arguments.json:
+            printing.answer(error.text)
+        problems.complain(refusal)
+        printing.complain("nothing was changed: the configuration that was in force still is")
+        return error.exit
+    if arguments.json:
+        printing.answer(answer.text)
+    else:
+        tell(answer.body)
+    return Exit.DONE
+
+
+def tell(reloaded: Mapping[str, Any]) -> None:
+    for key in reloaded["changed"]:
+        printing.say(f"changed  {key}")
+    for key in reloaded["restart"]:
+        printing.say(f"restart  {key}  (changed in the file, in force after a restart)")
+    if not reloaded["changed"] and not reloaded["restart"]:
+        printing.say("nothing has changed")
