@@ -2,29 +2,48 @@
 
 A field's metadata tells what a reload may do with it: RESTART keys only change with a restart,
 LATER keys are reserved words that are refused as "not yet available" unless they say the default.
-Paths in here are absolute: loading resolves them against the file's directory.
+Paths of a loaded file are absolute: its relative ones start at the file's directory. The rules that
+hold between fields and tables are in checking.py and directories.py.
 """
 
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pq_daemon.config.values import Duration, Size
+from pq_daemon.config.values import (
+    Duration,
+    FailureAction,
+    Listen,
+    Location,
+    OptionalLocation,
+    PositiveDuration,
+    PythonTarget,
+    Size,
+    SuccessAction,
+    UserName,
+    Words,
+)
 from pq_daemon.jobs.order import Priority
 
 
-class Mark(str):
+class Mark(Enum):
     """A note on a field, read by loading and reload."""
 
-    __slots__ = ()
+    RESTART = "restart"
+    LATER = "later"
 
 
-RESTART: Final = Mark("restart")
-LATER: Final = Mark("later")
+RESTART: Final = Mark.RESTART
+LATER: Final = Mark.LATER
+
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+COMMAND_WORDS: Final = 'a list of arguments, such as ["sha256sum", "--", "{path}"]'
+NAME_WORDS: Final = "1 to 64 letters, digits, '-', '_' or '.', a letter or digit first"
 
 Handler = Literal["command", "python", "http"]
 Role = Literal["viewer", "operator", "manager"]
@@ -33,17 +52,17 @@ Role = Literal["viewer", "operator", "manager"]
 class Table(BaseModel):
     """A table of config.toml: frozen, unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DaemonSettings(Table):
-    state_dir: Annotated[Path, RESTART] = Path("data/state")
+    state_dir: Annotated[Location, RESTART] = Path("data/state")
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     drain_timeout: Duration = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
-    log_file: Path | None = None
-    submit_roots: tuple[Path, ...] = ()
+    log_file: OptionalLocation = None
+    submit_roots: tuple[Location, ...] = ()
     node: Annotated[str, LATER] = ""
 
     @property
@@ -67,9 +86,9 @@ class StoreSettings(Table):
 
 
 class ServerSettings(Table):
-    listen: Annotated[str, RESTART] = "127.0.0.1:8501"
-    tls_cert: Annotated[Path | None, LATER] = None
-    tls_key: Annotated[Path | None, LATER] = None
+    listen: Annotated[Listen, RESTART] = "127.0.0.1:8501"
+    tls_cert: Annotated[OptionalLocation, LATER] = None
+    tls_key: Annotated[OptionalLocation, LATER] = None
     behind_proxy: Annotated[bool, LATER] = False
     public_url: Annotated[str, LATER] = ""
     trusted_proxies: Annotated[tuple[str, ...], LATER] = ()
@@ -80,29 +99,33 @@ class ServerSettings(Table):
 
 
 class UserSettings(Table):
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[UserName, Field(min_length=1, max_length=64)]
     role: Role = "viewer"
-    password_hash: Annotated[str, Field(pattern=r"^\$argon2id\$")]
+    password_hash: Annotated[
+        str,
+        Field(pattern=r"^\$argon2id\$"),
+        Words('what "pq passwd NAME" writes: an argon2id hash, "$argon2id$..."'),
+    ]
 
 
 class WatchSettings(Table):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    path: Path
+    name: Annotated[str, Field(pattern=NAME_PATTERN), Words(NAME_WORDS)]
+    path: Location
     queue: str = ""  # loading fills in the watch's name
-    include: tuple[str, ...] = ("*",)
+    include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     exclude: tuple[str, ...] = ()
     builtin_excludes: bool = True
     recursive: bool = True
-    settle: Literal["auto"] | Duration = "auto"
+    settle: Literal["auto"] | PositiveDuration = "auto"
     marker: Annotated[str, LATER] = ""
     min_size: Size = 1
     existing: Literal["run", "skip", "hold"] = "run"
     identify: Annotated[Literal["content", "stat"], LATER] = "content"
     duplicates: Annotated[Literal["run", "skip"], LATER] = "run"
     claim: Annotated[Literal["in-place", "move"], LATER] = "in-place"
-    on_success: str = "keep"
-    on_failure: str = "keep"
-    rescan: Duration = 60.0
+    on_success: SuccessAction = "keep"
+    on_failure: FailureAction = "keep"
+    rescan: PositiveDuration = 60.0
     priority: Priority | None = None  # the queue's, when left out
 
 
@@ -115,13 +138,13 @@ class BackoffSettings(Table):
 
 class QueueSettings(Table):
     name: str = ""  # loading fills in the table's name
-    command: tuple[str, ...] | None = None
-    python: str | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1), Words(COMMAND_WORDS)] | None = None
+    python: PythonTarget | None = None
     http: Annotated[str | None, LATER] = None
     send: Annotated[Literal["job", "file"], LATER] = "job"
     concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
-    timeout: Duration = 1800.0
+    timeout: PositiveDuration = 1800.0
     kill_grace: Duration = 10.0
     backoff: BackoffSettings = BackoffSettings()
     priority: Priority = Priority.NORMAL
@@ -136,11 +159,13 @@ class QueueSettings(Table):
     memory_limit: Annotated[str, LATER] = ""
     nice: Annotated[int, LATER] = 0
     io: Annotated[Literal["normal", "idle"], LATER] = "normal"
-    umask: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0022"
+    umask: Annotated[
+        str, Field(pattern=r"^0?[0-7]{3}$"), Words('an octal mask in quotes, such as "0022"')
+    ] = "0022"
     env: dict[str, str] = Field(default_factory=dict)
     env_file: Annotated[str, LATER] = ""
-    cwd: Path | None = None
-    python_path: tuple[Path, ...] = ()
+    cwd: OptionalLocation = None
+    python_path: tuple[Location, ...] = ()
     interpreter: Annotated[str, LATER] = ""
     isolation: Literal["process", "loop"] = "process"
 

@@ -58,6 +58,11 @@ def names(template: str) -> set[str]:
     return {text for is_name, text in _pieces(template) if is_name}
 
 
+def literal(text: str) -> str:
+    """Return the template whose expansion is the text itself."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def _pieces(template: str) -> Iterator[tuple[bool, str]]:
     for piece in _PIECE.finditer(template):
         if piece["stray"]:

@@ -1,0 +1,144 @@
+"""The rules of a queue: one handler, templates that can be expanded, codes that mean one thing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pq_daemon.config import hints, notation
+from pq_daemon.config.describing import NOT_YET
+from pq_daemon.config.drafting import Finding
+from pq_daemon.config.masking import shown_value
+from pq_daemon.config.values import duration_text
+from pq_daemon.jobs import placeholders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pq_daemon.config.drafting import Draft
+    from pq_daemon.config.locating import KeyPath
+    from pq_daemon.config.settings import QueueSettings
+
+HANDLERS: Final = ("command", "python", "http")
+CODES: Final = ("success_codes", "discard_codes", "retry_codes")
+OURS: Final = frozenset(
+    {
+        "PQ_JOB_ID",
+        "PQ_RUN",
+        "PQ_ATTEMPT",
+        "PQ_LAST_ATTEMPT",
+        "PQ_QUEUE",
+        "PQ_WATCH",
+        "PQ_PATH",
+        "PQ_NAME",
+        "PQ_RELPATH",
+        "PQ_SHA256",
+        "PQ_OUTPUT",
+        "PQ_PAYLOAD",
+    }
+)
+"""Variables that every handler gets from the daemon."""
+
+
+def check_queues(draft: Draft) -> Iterator[Finding]:
+    for name, queue in draft.settings.queues.items():
+        yield from _one_handler(draft, name)
+        yield from _isolation(draft, name, queue)
+        yield from _templates(draft, name, queue)
+        yield from _environment(name, queue)
+        yield from _codes(draft, name, queue)
+        yield from _backoff(draft, name, queue)
+
+
+def _one_handler(draft: Draft, name: str) -> Iterator[Finding]:
+    written = [key for key in HANDLERS if draft.written("queue", name, key) is not None]
+    allowed = "one of command, python and http"
+    if not written:
+        yield Finding(("queue", name), "missing", allowed, kind="missing")
+    for key in written[1:]:
+        yield Finding(("queue", name, key), f"{key} beside {written[0]}", allowed)
+
+
+def _isolation(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
+    path = ("queue", name, "isolation")
+    if queue.python is not None and queue.isolation == "process" and draft.is_sound(*path):
+        found = '"process"' if draft.written(*path) else "nothing, which means process"
+        hint = f"python handlers in processes are {NOT_YET}"
+        yield Finding(path, found, '"loop", with an async function', hint)
+
+
+def _templates(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
+    templates: list[tuple[KeyPath, str]] = [
+        *((("command", place), text) for place, text in enumerate(queue.command or ())),
+        *((("env", variable), text) for variable, text in queue.env.items()),
+        (("output",), queue.output),
+    ]
+    output_known = queue.output != "" or not draft.is_sound("queue", name, "output")
+    for way, text in templates:
+        for allowed, hint in _template(text, way[0], output_known=output_known):
+            path = ("queue", name, *way)
+            yield Finding(path, shown_value(path, text), allowed, hint)
+    yield from _output(("queue", name, "output"), queue.output)
+
+
+def _output(path: KeyPath, output: str) -> Iterator[Finding]:
+    if output.endswith("/"):
+        yield Finding(path, notation.string(output), "the path of a file, not of a directory")
+    if output.startswith("~"):
+        hint = "~ is not expanded: write the whole path"
+        yield Finding(path, notation.string(output), "the path of a file", hint)
+
+
+def _template(text: str, key: str | int, *, output_known: bool) -> Iterator[tuple[str, str]]:
+    """Yield (allowed, hint) for each thing wrong with a template."""
+    if "\0" in text:
+        yield "text without a NUL character", ""
+    try:
+        used = placeholders.names(text)
+    except placeholders.PlaceholderError as error:
+        yield "placeholders such as {path}", str(error)
+        return
+    known = [name for name in placeholders.KNOWN if (key, name) != ("output", "output")]
+    listed = " ".join(f"{{{name}}}" for name in known)
+    for name in sorted(used - set(known)):
+        yield listed, _unknown(name, known, is_secret=key == "env")
+    if "output" in used and key != "output" and not output_known:
+        yield "{output} only with output set", 'write output = "...", where the result belongs'
+
+
+def _unknown(name: str, known: list[str], *, is_secret: bool) -> str:
+    literal = 'a literal brace is written "{{" or "}}"'
+    if is_secret:
+        return f"it has a placeholder that is not known; {literal}"
+    near = hints.near(name, known)
+    return f"unknown {{{name}}}; " + (f"did you mean {{{near}}}?" if near else literal)
+
+
+def _environment(name: str, queue: QueueSettings) -> Iterator[Finding]:
+    for variable in queue.env:
+        path = ("queue", name, "env", variable)
+        if not variable or "=" in variable or "\0" in variable:
+            yield Finding(
+                path, notation.string(variable), "the name of a variable, without = or NUL"
+            )
+        elif variable in OURS:
+            yield Finding(path, variable, "another name", "the daemon sets this one itself")
+
+
+def _codes(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
+    meaning: dict[int, str] = {}
+    for key in CODES:
+        for code in getattr(queue, key):
+            other = meaning.setdefault(code, key)
+            path = ("queue", name, key if draft.written("queue", name, key) is not None else other)
+            if other != key and draft.is_sound(*path):
+                hint = f"it is in {other} and in {key}"
+                yield Finding(path, f"exit status {code} twice", "each in one list", hint)
+
+
+def _backoff(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
+    way = ("queue", name, "backoff")
+    base, most = queue.backoff.base, queue.backoff.max
+    if base > most and draft.is_sound(*way, "base") and draft.is_sound(*way, "max"):
+        key = "base" if draft.written(*way, "base") else "max"
+        found = f"base {duration_text(base)} and max {duration_text(most)}"
+        yield Finding((*way, key), found, "a base that is not longer than max")
