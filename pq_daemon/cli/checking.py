@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pq_daemon.consumers.environment import DEFAULT_PATH
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,11 +43,11 @@ IMPORT_LIMIT: Final = 30.0
 """Seconds a handler's module has to be imported."""
 
 IMPORT: Final = """
-import importlib, inspect, sys
-module, _, name = sys.argv[1].partition(":")
-sys.path[:0] = sys.argv[2:]
-found = getattr(importlib.import_module(module), name)
-sys.exit(0 if inspect.iscoroutinefunction(found) else "not an async function")
+import sys
+from pathlib import Path
+from pq_daemon.consumers.handlers.resolve import Unresolved, resolve
+found = resolve(sys.argv[1], Path(sys.argv[2]), map(Path, sys.argv[3:]))
+sys.exit(found.why if isinstance(found, Unresolved) else 0)
 """
 
 
@@ -89,7 +91,7 @@ def _program(where: str, queue: QueueSettings, command: tuple[str, ...]) -> Find
                 f"{program} is looked for in the attempt's empty directory: write the whole path",
             )
         program = str(queue.cwd / program)
-    path = queue.env.get("PATH", os.environ.get("PATH", os.defpath))
+    path = queue.env.get("PATH") or os.environ.get("PATH") or DEFAULT_PATH.decode()
     found = shutil.which(program, path=path)
     if found is None:
         return Finding(Grade.MISSING, where, f"no program {program} in {path}")
@@ -126,5 +128,5 @@ def _python(where: str, queue: QueueSettings, settings: Settings) -> Finding:
         return Finding(Grade.MISSING, where, f"importing {target} takes over {IMPORT_LIMIT:g} s")
     if asked.returncode:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Finding(Grade.MISSING, where, f"{target} cannot be used: {reason}")
+        return Finding(Grade.MISSING, where, reason)
     return Finding(Grade.OK, where, f"calls {target}")

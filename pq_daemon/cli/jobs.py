@@ -162,10 +162,11 @@ async def show(arguments: argparse.Namespace, api: Api) -> Exit:
     job = answer.body
     printing.facts(known(job))
     attempts = (await api.get(f"/jobs/{arguments.id}/attempts")).body["items"]
+    attempts.sort(key=lambda attempt: attempt["attempt"])
     if attempts:
         printing.say()
         printing.table(ATTEMPT_HEADS, map(attempt_row, attempts))
-        await last_lines(arguments.id, max(each["attempt"] for each in attempts), api)
+        await last_lines(arguments.id, attempts[-1]["attempt"], api)
     return Exit.DONE
 
 

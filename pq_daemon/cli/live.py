@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 WAIT: Final = 30
 PATIENCE: Final = 45.0
+BEFORE: Final = 10
+"""Events from before that are shown first."""
+
 AGAIN: Final = 1.0
 """Seconds before a daemon that went away is asked again."""
 
@@ -58,8 +61,11 @@ async def followed(
 ) -> AsyncIterator[str]:
     """Tell what happens after an event, or from now; yields the place that was reached."""
     if after is None:
-        after = place(await api.get("/events", {"wait": 0}))
-        printing.complain(f"following from {after}; Ctrl-C ends it")
+        latest = await api.get("/events")
+        if not arguments.json:
+            for event in latest.body["items"][-BEFORE:]:
+                printing.say(sentence(event))
+        after = place(latest)
         yield after
     while True:
         answer = await api.get("/events", {"after": after, "wait": WAIT}, patience=PATIENCE)

@@ -44,6 +44,14 @@ def found(arguments: argparse.Namespace) -> Path:
     return find_config(Path(arguments.config) if arguments.config else None)
 
 
+def source(arguments: argparse.Namespace) -> Path | None:
+    """Return the configuration's file, None when there is none or the daemon may be elsewhere."""
+    try:
+        return found(arguments) if arguments.url is None else None
+    except ConfigurationError:
+        return None
+
+
 def socket(arguments: argparse.Namespace) -> Path:
     """Return the control socket of the daemon that is meant."""
     return socket_path(readable(arguments))

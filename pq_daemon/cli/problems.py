@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pq_daemon.cli import printing
@@ -10,6 +9,9 @@ from pq_daemon.config.problems import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from pq_daemon.config.problems import Kind
 
 
 def complain(error: ConfigurationError) -> None:
@@ -18,13 +20,10 @@ def complain(error: ConfigurationError) -> None:
         printing.complain(line)
 
 
-def told(answer: Mapping[str, Any]) -> ConfigurationError | None:
+def told(answer: Mapping[str, Any], *, source: Path | None) -> ConfigurationError | None:
     """Return what an answer of the API says about a configuration, if it does."""
     errors = answer.get("errors")
-    if not errors:
-        return None
-    source = answer.get("source")
-    return ConfigurationError(Path(source) if source else None, tuple(map(_problem, errors)))
+    return ConfigurationError(source, tuple(map(_problem, errors))) if errors else None
 
 
 def _problem(error: Mapping[str, Any]) -> Problem:
@@ -34,5 +33,14 @@ def _problem(error: Mapping[str, Any]) -> Problem:
         found=error["found"],
         allowed=error["allowed"],
         hint=error.get("hint") or "",
-        kind=error.get("kind") or "value",
+        kind=_kind(error),
     )
+
+
+def _kind(error: Mapping[str, Any]) -> Kind:
+    """How `found` reads: the API does not say it, but the words do."""
+    if error["found"] == "unknown key":
+        return "unknown"
+    if error["found"] == "missing":
+        return "missing"
+    return "value" if error["key"] else "file"

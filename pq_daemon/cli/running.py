@@ -11,11 +11,11 @@ from pq_daemon.cli.command import asking
 from pq_daemon.cli.exits import Exit
 from pq_daemon.cli.welcome import welcome
 from pq_daemon.config.passwords import demo_users
-from pq_daemon.errors import PqError
+from pq_daemon.runtime.tasks import beside
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from pq_daemon.cli.client import Api
@@ -63,27 +63,10 @@ async def serve(settings: Settings, load: Callable[[], Settings], *, with_demo: 
         printing.flush()
         ready.set()
 
-    running = daemon.run(settings, load=load, on_ready=on_ready)
     if not with_demo:
-        return await running
-    return await beside(running, demo.keep_dropping(settings, ready))
-
-
-async def beside(main: Coroutine[Any, Any, int], side: Coroutine[Any, Any, None]) -> int:
-    """Run `side` for as long as `main` runs, and return what `main` does."""
-    status = 0
-    failure: PqError | None = None
-    async with asyncio.TaskGroup() as tasks:
-        companion = tasks.create_task(side)
-        try:
-            status = await main
-        except PqError as error:  # on its own, not in the group's ExceptionGroup
-            failure = error
-        finally:
-            companion.cancel()
-    if failure is not None:
-        raise failure
-    return status
+        return await daemon.run(settings, load=load, on_ready=on_ready)
+    async with beside(demo.keep_dropping(settings, ready), name="demo"):
+        return await daemon.run(settings, load=load, on_ready=on_ready)
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -106,7 +89,7 @@ async def reload(arguments: argparse.Namespace, api: Api) -> Exit:
     try:
         answer = await api.post("/reload")
     except Refused as error:
-        refusal = problems.told(error.problem)
+        refusal = problems.told(error.problem, source=place.source(arguments))
         if refusal is None:
             raise
         if arguments.json:

@@ -90,7 +90,7 @@ def test_raw_output_goes_into_a_pipe_byte_for_byte(monkeypatch: pytest.MonkeyPat
     pipe = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", pipe)
     printing.raw(content)
-    assert pipe.buffer.getvalue() == content  # type: ignore[attr-defined] # BytesIO
+    assert pipe.buffer.getvalue() == content
 
 
 def test_raw_output_cannot_drive_a_terminal() -> None:
