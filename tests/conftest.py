@@ -1,4 +1,4 @@
-"""What every test stands on: a real store on a real file, and a guard that nothing is left behind."""
+"""What every test stands on: a real store on a real file, and a guard against leftovers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 
 def open_files() -> set[str]:
-    """Every open descriptor with what it is; epoll, pipes of the loop itself are born and die with it."""
+    """Every open descriptor, with what it is."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pq_daemon.jobs.model import FileVersion, QueueName, WatchName
@@ -24,25 +25,12 @@ _inodes = itertools.count(1000)
 
 
 def an_identity(**changes: Any) -> Identity:
-    return Identity(
-        **({"inode": next(_inodes), "size": 5, "mtime_ns": 10**18, "ctime_ns": 10**18} | changes)
-    )
+    return Identity(next(_inodes), 5, 10**18, 10**18)._replace(**changes)
 
 
 def a_file(relpath: bytes = b"a.txt", **changes: Any) -> FileVersion:
-    return FileVersion(
-        **(
-            {
-                "watch": WATCH,
-                "root": ROOT,
-                "relpath": relpath,
-                "identity": an_identity(),
-                "inodes_count": True,
-                "sha256": b"\x01" * 32,
-            }
-            | changes
-        )
-    )
+    plain = FileVersion(WATCH, ROOT, relpath, an_identity(), True, b"\x01" * 32)
+    return replace(plain, **changes)
 
 
 def found(
@@ -52,21 +40,11 @@ def found(
 
 
 def a_submission(**changes: Any) -> Submission:
-    return Submission(
-        **(
-            {"queue": FILES, "priority": Priority.NORMAL, "max_attempts": 5, "payload": "{}"}
-            | changes
-        )
-    )
+    return replace(Submission(FILES, Priority.NORMAL, 5, payload="{}"), **changes)
 
 
 def ending(store: Store, job: Job, outcome: Outcome = Outcome.SUCCEEDED, **changes: Any) -> Ending:
-    return Ending(
-        **(
-            {"job": job.id, "attempt": job.attempt, "epoch": store.epoch.id, "outcome": outcome}
-            | changes
-        )
-    )
+    return replace(Ending(job.id, job.attempt, store.epoch.id, outcome), **changes)
 
 
 def a_claim(slots: int = 1, **limits: int) -> Claim:
