@@ -62,8 +62,13 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "browser" in request.keywords:  # the browser's driver keeps its own between tests
         return
-    left = {thread for thread in threading.enumerate() if thread.is_alive()} - threads
-    left = {thread for thread in left if not thread.name.startswith(("asyncio_", "AnyIO"))}
+    left = {
+        thread for thread in set(threading.enumerate()) - threads
+        if not thread.name.startswith(("asyncio_", "AnyIO"))
+    }  # fmt: skip
+    for thread in left:
+        thread.join(1.0)  # told to end, it may still be on its last line
+    left = {thread for thread in left if thread.is_alive()}
     assert not left, f"threads left behind: {left}"
     more = len(os.listdir("/proc/self/fd")) - files  # noqa: PTH208
     assert more <= 0, f"{more} descriptors left behind: {sorted(open_files())}"
