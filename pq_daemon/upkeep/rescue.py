@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRACE: Final = 2.0
-"""Seconds between TERM and KILL for survivors: their daemon is dead, nobody waits for their work."""
+"""Seconds from TERM to KILL for survivors: their daemon is dead, nobody waits for their work."""
 
 BATCH: Final = 200
 
