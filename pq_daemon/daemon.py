@@ -21,7 +21,7 @@ from pq_daemon.producer.folders import Producer, watch_folders
 from pq_daemon.reload import Reloader, Rooms, configure_logs, configure_store
 from pq_daemon.runtime import systemd
 from pq_daemon.runtime.signals import Signals, received
-from pq_daemon.server.listening import Server, serve
+from pq_daemon.server.serving import Server, serve
 from pq_daemon.store.engines import open_store
 from pq_daemon.store.feed import Fact
 from pq_daemon.store.protocol import Actor
@@ -128,7 +128,8 @@ class Daemon:
         self.phase = "stopping"
         limit = self.settings.daemon.drain_timeout
         busy = self._pool.busy if self._pool else 0
-        text = f"Stopping: {busy} jobs running, waiting up to {limit:g} s. Again stops now."
+        jobs = "1 job" if busy == 1 else f"{busy} jobs"
+        text = f"Stopping: {jobs} running, waiting up to {limit:g} s. Again stops now."
         systemd.stopping(text)
         log.warning(text)
         self._tell("daemon.stopping")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pq_daemon.config import Settings
     from pq_daemon.consumers.pool import Pool
     from pq_daemon.producer.folders import Producer
-    from pq_daemon.server.listening import Server
+    from pq_daemon.server.serving import Server
     from pq_daemon.store.protocol import Store
 
 log = logging.getLogger(__name__)
