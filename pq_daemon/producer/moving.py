@@ -235,6 +235,7 @@ def _copy(source: bytes, temporary: bytes) -> None:
     try:
         with open(source, "rb") as read, open(temporary, "xb") as written:
             shutil.copyfileobj(read, written, BLOCK)
+            written.flush()  # before the times are set, or it sets them anew
             _dress(source, written.fileno())
             os.fsync(written.fileno())
     except OSError:
