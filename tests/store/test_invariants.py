@@ -43,10 +43,10 @@ def trouble(connection: sqlite3.Connection) -> list[str]:
         "file counts differ": """SELECT watch, state, n FROM file_counts WHERE n <> (SELECT
             count(*) FROM ledger AS l WHERE l.watch = file_counts.watch
             AND l.state = file_counts.state)""",
-        "holes in attempts": """SELECT id, attempt FROM jobs WHERE attempt <> (SELECT count(*)
-            FROM attempts WHERE job = jobs.id)""",
-        "open attempts": """SELECT job FROM attempts AS a JOIN jobs ON jobs.id = a.job
-            WHERE (a.outcome IS NULL) <> (jobs.state = 'running' AND a.number = jobs.attempt)""",
+        "holes in attempts": """SELECT id, attempt FROM jobs WHERE attempt - (state = 'running')
+            <> (SELECT count(*) FROM attempts WHERE job = jobs.id)""",
+        "numbers": """SELECT id FROM jobs WHERE attempt - (state = 'running')
+            <> coalesce((SELECT max(number) FROM attempts WHERE job = jobs.id), 0)""",
         "overspent": "SELECT id FROM jobs WHERE spent > max_attempts",
     }
     found = []

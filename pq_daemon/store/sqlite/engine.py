@@ -304,7 +304,12 @@ def _job(connection: sqlite3.Connection, names: Names, number: JobId) -> Job:
 
 
 def _attempts(connection: sqlite3.Connection, number: JobId) -> list[Attempt]:
-    return [rows.attempt_from(row) for row in connection.execute(queries.ATTEMPTS, (number,))]
+    ended = connection.execute(queries.ATTEMPTS, (number,)).fetchall()
+    seen = {row[1] for row in ended}  # looked at first: what ended since is seen as open, once
+    still_open = connection.execute(queries.OPEN_ATTEMPT, (number,)).fetchall()
+    return [rows.attempt_from(row) for row in ended] + [
+        rows.attempt_from(row) for row in still_open if row[1] not in seen
+    ]
 
 
 def _inline_output(connection: sqlite3.Connection, job: JobId, attempt: int) -> bytes | None:

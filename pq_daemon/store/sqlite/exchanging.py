@@ -80,6 +80,9 @@ class Row(NamedTuple):
     cancel_requested_at: int | None
     shown: str | None
     run: int
+    slot: int
+    started_at: int
+    config: int | None
 
 
 class Endings:
@@ -124,7 +127,7 @@ class Endings:
         )
         state = MOVES[verdict.event].target
         self._move(ending, verdict, state.value, boot)  # an enum binds slowly
-        self._close_attempt(ending, verdict)
+        self._keep_attempt(ending, verdict, row)
         self._counts[row.queue, state.value] += 1
         self._counts[row.queue, "running"] -= 1
         self._totals[row.queue, TOTALLED[verdict.event]] += 1
@@ -162,12 +165,12 @@ class Endings:
             )
         )
 
-    def _close_attempt(self, ending: Ending, verdict: Settled) -> None:
+    def _keep_attempt(self, ending: Ending, verdict: Settled, row: Row) -> None:
         size = ending.output or NO_OUTPUT
         self._attempts.append(
-            (verdict.outcome.value, ending.reason, ending.exit_code, ending.signal,
-             self._transaction.moment, size.stdout, size.stderr, size.cut, ending.job,
-             ending.attempt)
+            (ending.job, ending.attempt, verdict.outcome.value, ending.reason, ending.exit_code,
+             ending.signal, row.slot, row.started_at, self._transaction.moment, row.epoch,
+             row.config, size.stdout, size.stderr, size.cut)
         )  # fmt: skip
         if ending.inline is not None:
             self._transaction.change(
@@ -189,7 +192,7 @@ class Endings:
     def _write(self) -> None:
         self._transaction.change_each(queries.END_FINALLY, self._finals)
         self._transaction.change_each(queries.END_FOR_NOW, self._for_now)
-        self._transaction.change_each(queries.END_ATTEMPT, self._attempts)
+        self._transaction.change_each(queries.KEEP_ATTEMPT, self._attempts)
         for (queue, state), delta in self._counts.items():
             self._transaction.count(queue, state, delta)
         for (queue, what), delta in self._totals.items():
@@ -242,15 +245,11 @@ def _claim(
     taken = list(islice(heapq.merge(*heads, key=_place), len(claim.slots)))
     if not taken:
         return []
-    transaction.change_each(queries.CLAIM, [(now, epoch.id, row[0]) for row in taken])
-    claimed = [
-        (slot, rows.claimed_from(row, names, now))
-        for slot, row in zip(claim.slots, taken, strict=False)
-    ]
+    pairs = list(zip(claim.slots, taken, strict=False))
     transaction.change_each(
-        queries.BEGIN_ATTEMPT,
-        [(job.id, job.attempt, slot, now, epoch.id, claim.config) for slot, job in claimed],
+        queries.CLAIM, [(now, epoch.id, slot, claim.config, row[0]) for slot, row in pairs]
     )
+    claimed = [(slot, rows.claimed_from(row, names, now)) for slot, row in pairs]
     for queue, begun in Counter(job.queue for _, job in claimed).items():
         number = names.queue_id[queue]
         transaction.count(number, "queued", -begun)

@@ -84,15 +84,13 @@ HEADS: Final = f"""
 SELECT {JOB_COLUMNS} FROM jobs WHERE queue = ? AND state = 'queued' ORDER BY rank, id LIMIT ?
 """
 CLAIM: Final = f"""
-UPDATE jobs SET state = 'running', attempt = attempt + 1, started_at = ?, epoch = ?
+UPDATE jobs SET state = 'running', attempt = attempt + 1, started_at = ?, epoch = ?, slot = ?,
+    config = ?
 WHERE id = ? AND state IN ({sources(Event.CLAIM)})
-"""
-BEGIN_ATTEMPT: Final = """
-INSERT INTO attempts (job, number, slot, started_at, epoch, config) VALUES (?, ?, ?, ?, ?, ?)
 """
 BUDGETS: Final = """
 SELECT j.id, j.attempt, j.epoch, j.queue, j.spent, j.max_attempts, j.postponed, j.lost,
-    j.lost_boot, j.cancel_requested_at, j.shown, j.run
+    j.lost_boot, j.cancel_requested_at, j.shown, j.run, j.slot, j.started_at, j.config
 FROM json_each(?) AS wanted CROSS JOIN jobs AS j ON j.id = wanted.value
 WHERE j.state = 'running'
 """
@@ -106,10 +104,10 @@ UPDATE jobs SET state = ?, spent = ?, postponed = ?, lost = ?, lost_boot = ?, ru
     error = ?, progress_percent = NULL, progress_text = NULL
 WHERE id = ? AND state IN ({sources(Event.RETRY_LATER)})
 """
-END_ATTEMPT: Final = """
-UPDATE attempts SET outcome = ?, reason = ?, exit_code = ?, signal = ?, finished_at = ?,
-    stdout_bytes = ?, stderr_bytes = ?, cut_bytes = ?
-WHERE job = ? AND number = ? AND outcome IS NULL
+KEEP_ATTEMPT: Final = """
+INSERT INTO attempts (job, number, outcome, reason, exit_code, signal, slot, started_at,
+    finished_at, epoch, config, stdout_bytes, stderr_bytes, cut_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 KEEP_OUTPUT: Final = "INSERT OR REPLACE INTO outputs (job, attempt, framed) VALUES (?, ?, ?)"
 
@@ -232,6 +230,10 @@ ATTEMPTS: Final = """
 SELECT job, number, outcome, reason, exit_code, signal, slot, started_at, finished_at,
     stdout_bytes, stderr_bytes, cut_bytes, config, epoch
 FROM attempts WHERE job = ? ORDER BY number
+"""
+OPEN_ATTEMPT: Final = """
+SELECT id, attempt, NULL, NULL, NULL, NULL, slot, started_at, NULL, 0, 0, 0, config, epoch
+FROM jobs WHERE id = ? AND state = 'running'
 """
 OUTPUT: Final = "SELECT framed FROM outputs WHERE job = ? AND attempt = ?"
 

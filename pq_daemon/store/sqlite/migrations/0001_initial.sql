@@ -84,7 +84,9 @@ CREATE TABLE jobs (
     finished_at INTEGER,
     cancel_requested_at INTEGER,
     held_from TEXT CHECK (held_from IN ('scheduled', 'queued', 'retrying')),
-    epoch INTEGER,                              -- who runs it, or ran it last
+    epoch INTEGER,                              -- the attempt that runs, or ran last: by whom,
+    slot INTEGER,                               -- where,
+    config INTEGER,                             -- under which configuration
     watch INTEGER REFERENCES watches (id),
     root BLOB,
     relpath BLOB,
@@ -105,7 +107,8 @@ CREATE TABLE jobs (
     CHECK ((reason IS NOT NULL) = (state IN ('failed', 'cancelled'))),
     CHECK ((held_from IS NOT NULL) = (state = 'held')),
     CHECK (state NOT IN ('scheduled', 'retrying') OR run_at IS NOT NULL),
-    CHECK (state <> 'running' OR (attempt > 0 AND epoch IS NOT NULL AND started_at IS NOT NULL)),
+    CHECK (state <> 'running' OR (attempt > 0 AND epoch IS NOT NULL AND slot IS NOT NULL
+        AND started_at IS NOT NULL)),
     CHECK (state <> 'queued' OR queued_at IS NOT NULL),
     CHECK ((root IS NULL) = (relpath IS NULL)),
     CHECK (relpath IS NOT NULL OR payload IS NOT NULL)
@@ -119,24 +122,24 @@ CREATE INDEX jobs_watched ON jobs (watch, id) WHERE watch IS NOT NULL;
 CREATE INDEX jobs_finished ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE UNIQUE INDEX jobs_keyed ON jobs (queue, key) WHERE key IS NOT NULL;
 
+-- Attempts that have ended: a row is written once and never changed. The open one is in jobs.
 CREATE TABLE attempts (
     job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     number INTEGER NOT NULL CHECK (number > 0),
-    outcome TEXT CHECK (outcome IN
+    outcome TEXT NOT NULL CHECK (outcome IN
         ('succeeded', 'failed', 'timed_out', 'cancelled', 'postponed', 'interrupted', 'lost')),
     reason TEXT,
     exit_code INTEGER,
     signal INTEGER,
     slot INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
-    finished_at INTEGER,
+    finished_at INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     config INTEGER,
     stdout_bytes INTEGER NOT NULL DEFAULT 0,
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
     cut_bytes INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (job, number),
-    CHECK ((finished_at IS NOT NULL) = (outcome IS NOT NULL))
+    PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 
 -- Small outputs live here, framed; larger ones in a file named by job and attempt.
