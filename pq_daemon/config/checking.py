@@ -96,7 +96,10 @@ def _server(draft: Draft) -> Iterator[Finding]:
 
 def _users(draft: Draft) -> Iterator[Finding]:
     yield from _duplicates(draft, "user", [user.name for user in draft.settings.users])
-    exposing = [key for key in EXPOSING if getattr(draft.settings.server, key)]
+    server = draft.settings.server
+    exposing = [key for key in EXPOSING if getattr(server, key)]
+    if not is_loopback(host_and_port(server.listen)[0]):
+        exposing.append("listen")
     for place, user in enumerate(draft.settings.users):
         path = ("user", place, "password_hash")
         if not draft.is_sound(*path):
@@ -105,7 +108,7 @@ def _users(draft: Draft) -> Iterator[Finding]:
             info = type(user).model_fields["password_hash"]
             yield Finding(path, shown_value(path, ""), describing.field(info), _renew(user.name))
         elif exposing and passwords.uses_demo_password(user):
-            allowed = f"a password of your own, because server.{exposing[0]} is set"
+            allowed = f"a password of your own, because of server.{exposing[0]}"
             yield Finding(path, "the demo password", allowed, _renew(user.name))
 
 

@@ -25,7 +25,7 @@ from pq_daemon.config.tables import FIELDS, LISTS, TABLES, field_at
 from pq_daemon.config.values import REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -94,7 +94,12 @@ def _filled_in(settings: Settings, source: Path, text: str) -> Settings:
         watch if watch.queue else watch.model_copy(update={"queue": watch.name})
         for watch in settings.watches
     )
-    return settings.model_copy(update={"watches": watches, "source": source, "text": text})
+    # defaults are not validated, so this one was not resolved
+    state_dir = source.parent / settings.daemon.state_dir
+    daemon = settings.daemon.model_copy(update={"state_dir": state_dir})
+    return settings.model_copy(
+        update={"daemon": daemon, "watches": watches, "source": source, "text": text}
+    )
 
 
 # --- the tables of the file become the fields of the model ---------------------------------------
@@ -154,7 +159,12 @@ def _by_path(raw: Mapping[str, Any], error: ValidationError) -> dict[KeyPath, li
         if details["type"] == "missing":
             path = loc
         found.setdefault(path, []).append(details)
-    return found
+    return {path: errors for path, errors in found.items() if not _is_around(path, found)}
+
+
+def _is_around(path: KeyPath, others: Iterable[KeyPath]) -> bool:
+    """Whether something in the value is wrong, too: that then says it better."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in others)
 
 
 def _finding(raw: Mapping[str, Any], path: KeyPath, errors: Sequence[ErrorDetails]) -> Finding:

@@ -7,7 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final, get_origin
 
-from pq_daemon.config import notation
+from pq_daemon.config import describing, notation
 from pq_daemon.config.tables import FIELDS, HEADERS, LISTS, TABLES, inner_table, keys, table_at
 from pq_daemon.jobs.placeholders import KNOWN
 
@@ -76,7 +76,9 @@ def value(path: KeyPath, found: Any, info: FieldInfo) -> str:
         return command(found)
     if get_origin(info.annotation) is tuple and isinstance(path[-1], str):
         return f"write {notation.value([found])}"
-    if found in {"true", "false"} or re.fullmatch(r"[0-9]+", found):
+    allowed = describing.field(info)
+    is_number = re.fullmatch(r"[0-9]+", found) and "whole number" in allowed
+    if is_number or (found in {"true", "false"} and "true or false" in allowed):
         return f"write {found} without quotes"
     return ""
 

@@ -110,7 +110,8 @@ def _unknown(name: str, known: list[str], *, is_secret: bool) -> str:
     if is_secret:
         return f"it has a placeholder that is not known; {literal}"
     near = hints.near(name, known)
-    return f"unknown {{{name}}}; " + (f"did you mean {{{near}}}?" if near else literal)
+    meant = f"did you mean {{{near}}}? " if near else ""
+    return f"unknown {{{name}}}; {meant}{literal}"
 
 
 def _environment(name: str, queue: QueueSettings) -> Iterator[Finding]:

@@ -47,10 +47,13 @@ def read_text(path: Path) -> str:
 def _read(path: Path) -> bytes:
     # a pipe or a device could keep a reload waiting for ever
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(0, "it is not a regular file")
-        raw = file.read(LARGEST + 1)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            raw = file.read(LARGEST + 1)
+    finally:
+        os.close(fd)
     if len(raw) > LARGEST:
         raise OSError(0, "it is larger than 1 MiB")
     return raw
