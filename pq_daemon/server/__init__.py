@@ -1,0 +1,1 @@
+"""The aiohttp application: pages, API, live hub, who may do what."""

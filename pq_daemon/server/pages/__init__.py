@@ -1,0 +1,1 @@
+"""The pages: one a file. Rendered whole by the server; modules of web/static only upgrade them."""

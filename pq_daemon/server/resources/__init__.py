@@ -1,0 +1,1 @@
+"""The API: one resource a file, each with the table of its routes."""
