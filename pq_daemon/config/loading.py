@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.config.checking import check
-from pq_daemon.config.drafting import draft
+from pq_daemon.config.directories import check_directories
+from pq_daemon.config.drafting import Draft, draft
 from pq_daemon.config.locating import locate
 from pq_daemon.config.problems import ConfigurationError, Problem, file_problem
 from pq_daemon.config.reading import read_text, read_toml
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pq_daemon.config.drafting import Finding
     from pq_daemon.config.settings import Settings
 
-__all__ = ["ConfigurationError", "Problem", "find_config", "load", "parse"]
+__all__ = ["ConfigurationError", "Problem", "check_in_force", "find_config", "load", "parse"]
 
 VARIABLE: Final = "PQ_CONFIG"
 PLACES: Final = (Path("config.toml"), Path("/etc/pq/config.toml"))
@@ -93,6 +94,21 @@ def parse(text: str, source: Path) -> Settings:
     if findings:
         raise ConfigurationError(source, _problems(findings, raw, text))
     return _with_absolute_outputs(made.settings)
+
+
+def check_in_force(settings: Settings) -> None:
+    """Check the directories again when keys of a running daemon were kept over the file's.
+
+    A file may move state_dir, which waits for a restart, and watch the old one, which would not.
+
+    Raises:
+        ConfigurationError: together they would make the daemon work on its own files.
+
+    """
+    raw = read_toml(settings.text, settings.source)
+    findings = list(check_directories(Draft(settings, raw, ())))
+    if findings:
+        raise ConfigurationError(settings.source, _problems(findings, raw, settings.text))
 
 
 def _with_absolute_outputs(settings: Settings) -> Settings:

@@ -14,8 +14,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from pq_daemon.config.password_entry import set_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pq_daemon.config.settings import Settings, UserSettings
 
 __all__ = [
@@ -66,6 +64,6 @@ def uses_demo_password(user: UserSettings) -> bool:
     return verify(user.password_hash, DEMO_PASSWORD)
 
 
-def demo_users(settings: Settings) -> Iterable[str]:
+def demo_users(settings: Settings) -> tuple[str, ...]:
     """Return the names of the users to warn of while they have the demo password. Slow."""
     return tuple(user.name for user in settings.users if uses_demo_password(user))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pq_daemon.config.difference import Changes, changes, with_restart_keys_of
-from tests.config.texts import HASH, QUEUE, read
+from pq_daemon.config.loading import ConfigurationError, check_in_force
+from tests.config.texts import HASH, QUEUE, only, read
 
 OLD = f"""\
 [daemon]
@@ -92,3 +95,14 @@ def test_until_the_restart_the_old_values_hold() -> None:
     assert kept.queues == new.queues
     assert kept.text == new.text
     assert changes(old, kept) == Changes(live=("daemon.workers",))
+    check_in_force(kept)
+
+
+def test_a_new_watch_may_not_take_the_state_directory_that_is_still_in_use() -> None:
+    new = OLD.replace("workers = 4", 'state_dir = "elsewhere"').replace('"in"', '"data"')
+    kept = with_restart_keys_of(read(OLD), read(new))
+    with pytest.raises(ConfigurationError) as caught:
+        check_in_force(kept)
+    problem = only(list(caught.value.problems))
+    assert (problem.key, problem.line) == ("watch.files.path", 10)
+    assert problem.hint == 'it holds "/srv/pq/data/state"'
