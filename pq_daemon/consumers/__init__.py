@@ -1,0 +1,1 @@
+"""The bounded pool of consumers: claims jobs, runs their handlers, hands back how they ended."""

@@ -73,7 +73,7 @@ def settle(
     if cancelled is not None:
         return Settled(Event.CANCEL_RUNNING, outcome, cancelled, budget.spent, 0, 0)
     if outcome is Outcome.INTERRUPTED:
-        return Settled(Event.INTERRUPT, outcome, None, budget.spent, budget.postponed, 0)
+        return _interrupted(budget, after)
     if outcome is Outcome.LOST:
         return _lost(budget)
 
@@ -95,6 +95,18 @@ def _cancelled(outcome: Outcome, budget: Budget, final_reason: Reason | None) ->
     if budget.cancel_requested or outcome is Outcome.CANCELLED:
         return Reason.CANCELLED
     return None
+
+
+def _interrupted(budget: Budget, after: float | None) -> Settled:
+    """Spend nothing. With `after` the attempt could not begin (its root is missing): it waits."""
+    if after is None:
+        return Settled(
+            Event.INTERRUPT, Outcome.INTERRUPTED, None, budget.spent, budget.postponed, 0
+        )
+    delay = retry.asked_delay(after)
+    return Settled(
+        Event.RETRY_LATER, Outcome.INTERRUPTED, None, budget.spent, budget.postponed, 0, delay
+    )
 
 
 def _lost(budget: Budget) -> Settled:
