@@ -362,4 +362,4 @@ class Events:
         for directory in directories:
             root = self._grounds.root_of(directory + b"/")
             if root is not None:
-                await self._reconciler.scan(root, directory)
+                await self._reconciler.scan_part(root, directory)

@@ -28,6 +28,7 @@ from pq_daemon.producer.reasons import Reasons
 from pq_daemon.producer.reconcile import Reconciler
 from pq_daemon.producer.recording import Recorder
 from pq_daemon.producer.threads import Threads, own_threads
+from pq_daemon.runtime.names import shown
 from pq_daemon.store.feed import Fact
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLLOW_EVERY: Final = 5.0
+FIRST_LOOK: Final = 0.5
+"""Seconds for the first look at a new root; a reload must be in force within one."""
+
 TOLD_AS: Final = {
     WatchState.OK: "watch.ok",
     WatchState.DEGRADED: "watch.degraded",
@@ -131,34 +135,38 @@ class Producer:
         records = await self._store.configure_watches(
             [(watch.name, watch.root, watch.queue) for watch in plan.watches]
         )
+        await self._meet([path for path in plan.roots if path not in self._grounds.roots])
         before, self._grounds.plan = self._grounds.plan, plan
         for path in set(before.roots) - set(plan.roots):
             self._forget(path)
-        new = [path for path in plan.roots if path not in self._grounds.roots]
-        for path in new:
-            await self._add(path)
         for path in plan.roots:
             self._note_surveys(self._grounds.roots[path], records)
-        if before.watches != plan.watches:
+        if not self._watching or _needs(before) != _needs(plan):
             await self._arm()
         for path in plan.roots:
-            root = self._grounds.roots[path]
-            if path in new or before.on(path) != plan.on(path):
-                self._grounds.scan_soon([root])
-            if path in new:
-                self._keeping[path] = self._tasks.create_task(
-                    self._keeper.keep(root), name=f"keep root {len(self._keeping)}"
-                )
+            if before.on(path) != plan.on(path):
+                self._grounds.scan_soon([self._grounds.roots[path]])
+            if path not in self._keeping:
+                self._keep(self._grounds.roots[path])
         self._tell()
+
+    async def _meet(self, paths: list[bytes]) -> None:
+        """Have a first look at new roots; one that hangs is left to its keeper."""
+        looks = set()
+        for path in paths:
+            root = self._grounds.roots[path] = Root(path, surveying_since_ns=time.time_ns())
+            looks.add(self._tasks.create_task(self._keeper.look(root), name="first look"))
+        if looks:
+            await asyncio.wait(looks, timeout=FIRST_LOOK)
+
+    def _keep(self, root: Root) -> None:
+        self._keeping[root.path] = self._tasks.create_task(
+            self._keeper.keep(root), name=f"keep {shown(root.path)}"
+        )
 
     def _forget(self, path: bytes) -> None:
         del self._grounds.roots[path]
         self._keeping.pop(path).cancel()
-
-    async def _add(self, path: bytes) -> None:
-        root = Root(path, surveying_since_ns=time.time_ns())
-        self._grounds.roots[path] = root
-        await self._keeper.look(root)
 
     def _note_surveys(self, root: Root, records: dict[WatchName, WatchRecord]) -> None:
         root.unsurveyed = {
@@ -207,6 +215,11 @@ class Producer:
             self._told[status.name] = status
         if facts:
             self._store.feed.tell(facts, self._store.now())
+
+
+def _needs(plan: Plan) -> set[tuple[bytes, bool]]:
+    """What the notifications must be armed on."""
+    return {(path, plan.is_recursive(path)) for path in plan.roots}
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pq_daemon.jobs.status import WatchState, WatchStatus
 from pq_daemon.producer.candidates import Desk
@@ -32,13 +32,21 @@ SHARE: Final = 20
 """A scan rests this many times as long as it took: it never costs more than a twentieth."""
 
 
+class Stretch(NamedTuple):
+    """A piece of a walk, by its end and the hash of what was seen."""
+
+    upto: bytes | None
+    seen: int
+
+
 @dataclass
 class Root:
     """One watched directory."""
 
     path: bytes
     look: Look | None = None
-    trouble: str = "not looked at yet"
+    looking: asyncio.Future[Look | str] | None = None  # a look under way; it may hang
+    trouble: str = "it does not answer"
     armed_at: float | None = None  # monotonic; None while no events come
     events_off: str = ""  # why
     foreign: bytes | None = None  # a directory in it whose name is not UTF-8
@@ -52,6 +60,8 @@ class Root:
     survey_walked: bool = False
     scan_now: asyncio.Event = field(default_factory=asyncio.Event)
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
+    agreed: dict[bytes, Stretch] = field(default_factory=dict)  # with the ledger, by their start
+    scans: int = 0
     left_to_scan: bool = False  # events were dropped: what the next scan finds was not missed
 
     @property

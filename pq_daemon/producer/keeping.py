@@ -36,8 +36,15 @@ LOOK_EVERY: Final = 1.0
 LOOK_LIMIT: Final = 5.0
 """Seconds; a longer look hangs in the kernel, and the root counts as missing until it returns."""
 
+FROZEN: Final = 3.0
+"""Seconds; when a second's sleep took so much longer we stood still, and the kernel's queue of
+notifications may have run over meanwhile."""
+
 REST_LEAST: Final = 0.2
 """Seconds between two scans that were asked for."""
+
+THOROUGH_EVERY: Final = 10
+"""Scans by the clock of which one reads the whole ledger, whatever the disk looks like."""
 
 STORE_PAUSE: Final = 1.0
 REARM_EVERY: Final = 300.0
@@ -78,19 +85,25 @@ class Keeper:
 
     async def _keep_looking(self, root: Root) -> None:
         while True:
+            slept_at = time.monotonic()
             await _set_or_after(root.look_now, LOOK_EVERY)
             root.look_now.clear()
+            if time.monotonic() - slept_at > LOOK_EVERY + FROZEN:
+                log.warning("we stood still; scanning", extra={"root": shown(root.path)})
+                self._grounds.scan_soon([root])
             if await self.look(root):
                 self._watcher.rearm()
             self._tell()
 
     async def look(self, root: Root) -> bool:
         """Look at a root; whether the notifications must be armed anew."""
-        looking = self._threads.start(_look, root.path)
+        looking = root.looking = root.looking or self._threads.start(_look, root.path)
         await asyncio.wait({looking}, timeout=LOOK_LIMIT)
-        if not looking.done() and self._lose(root, "it does not answer"):
-            self._tell()
-        found = await looking
+        if not looking.done():
+            if self._lose(root, "it does not answer"):
+                self._tell()
+            await asyncio.wait({looking})
+        root.looking, found = None, looking.result()
         if isinstance(found, str):
             return self._lose(root, found)
         return await self._find(root, found)
@@ -131,7 +144,8 @@ class Keeper:
             await asyncio.sleep(max(REST_LEAST, min(root.duration, LOOK_LIMIT)))
 
     def _interval(self, root: Root) -> float:
-        rescan = min(watch.rescan for watch in self._grounds.plan.on(root.path))
+        rescans = [watch.rescan for watch in self._grounds.plan.on(root.path)]
+        rescan = min(rescans, default=LOOK_EVERY)  # none: it has just been removed
         return scan_interval(rescan, root.duration, has_events=root.armed_at is not None)
 
     async def _scan(self, root: Root, *, is_due: bool) -> None:
@@ -139,7 +153,9 @@ class Keeper:
         counts_late = is_due and armed_at is not None and not root.left_to_scan
         was_left, root.left_to_scan = root.left_to_scan, False
         try:
-            tally = await self._reconciler.scan(root)
+            thoroughly = not is_due or root.scans % THOROUGH_EVERY == 0
+            tally = await self._reconciler.scan_whole(root, thoroughly=thoroughly)
+            root.scans += 1
         except Stopped:
             return
         except PqError:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.producer import roots
+from pq_daemon.producer.grounds import Stretch
 from pq_daemon.producer.scanning import assess, confirm_gone, walk
 from pq_daemon.runtime.names import shown
 from pq_daemon.store.protocol import FileState
@@ -56,6 +57,7 @@ class Tally:
     foreign: bytes | None = None
     late: Counter[WatchName] = field(default_factory=Counter)  # no event had told of them
     late_names: int = 0  # of these, files that had no row at all
+    agreed: dict[bytes, Stretch] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -77,15 +79,29 @@ class Reconciler:
         self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
         self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
 
-    async def scan(self, root: Root, top: bytes | None = None) -> Tally | None:
-        """Scan a whole root, or the directory `top` of it; None when the root is not there."""
-        look = root.look
-        if look is None:
-            return None
-        async with self._whole if top is None else self._parts:
-            return await self._scan(root, look, top or root.path)
+    async def scan_whole(self, root: Root, *, thoroughly: bool = True) -> Tally | None:
+        """Scan a root; None when it is not there.
 
-    async def _scan(self, root: Root, look: Look, top: bytes) -> Tally:
+        Not `thoroughly`: a stretch of the walk that is what it was when it last agreed with the
+        ledger is not read there again. Nothing but us writes those rows, and only on a change.
+        """
+        if root.look is None:
+            return None
+        async with self._whole:
+            agreed = {} if thoroughly else root.agreed
+            tally = await self._scan(root, root.look, root.path, agreed)
+            root.agreed = tally.agreed
+            return tally
+
+    async def scan_part(self, root: Root, top: bytes) -> None:
+        """Scan a directory in a root, unless the root is not there."""
+        if root.look is not None:
+            async with self._parts:
+                await self._scan(root, root.look, top, {})
+
+    async def _scan(
+        self, root: Root, look: Look, top: bytes, agreed: Mapping[bytes, Stretch]
+    ) -> Tally:
         tally = Tally()
         began_ns = time.time_ns()
         walking = walk(self._grounds.plan, root.path, top, self._threads.stopping)
@@ -94,10 +110,17 @@ class Reconciler:
             tally.files += len(chunk.files)
             tally.unreadable += chunk.unreadable
             tally.foreign = chunk.foreign or tally.foreign
-            async for part in self._against_the_ledger(root, chunk, after, top):
-                self._count_late(tally, root, part, began_ns)
-                await self._take_in(part)
-                tally.elsewhere += await self.vanish(root, look, part.absent, tally.unreadable)
+            stretch = Stretch(chunk.upto, hash(tuple(chunk.files)))
+            agrees = agreed.get(after) == stretch
+            if not agrees:
+                agrees = True
+                async for part in self._against_the_ledger(root, chunk, after, top):
+                    self._count_late(tally, root, part, began_ns)
+                    await self._take_in(part)
+                    tally.elsewhere += await self.vanish(root, look, part.absent, tally.unreadable)
+                    agrees = agrees and part.is_empty
+            if agrees:
+                tally.agreed[after] = stretch
             after = chunk.upto or b""
         return tally
 

@@ -176,6 +176,10 @@ class Assessment:
     aside: list[Sighting] = field(default_factory=list)
     absent: list[LedgerEntry] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.wanted and not self.aside and not self.absent
+
 
 def assess(
     plan: Plan, files: Sequence[Seen], entries: Sequence[LedgerEntry], *, inodes_count: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +28,8 @@ async def a_job_for(store: Store, file: Path) -> Job:
     async def made() -> list[Job]:
         return await jobs_of(store, file)
 
-    return (await wait_until(made))[0]
+    jobs: list[Job] = await wait_until(made)
+    return jobs[0]
 
 
 async def run_all(store: Store, outcome: Outcome = Outcome.SUCCEEDED, **after: After) -> None:
@@ -81,7 +83,7 @@ async def test_a_file_that_returns_after_it_was_moved_is_a_new_version(
     async with watching(on_success="move:done"):
         for number in (1, 2, 3):
             file.write_text("always the same")
-            await wait_until(lambda number=number: _has_jobs(store, file, number))
+            await wait_until(partial(_has_jobs, store, file, number))
             await run_all(store, on_success=move_to(root / "done"))
             await wait_until(lambda: _is_put_away(store, file))
     assert sorted(path.name for path in (root / "done").iterdir()) == [

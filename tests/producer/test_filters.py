@@ -55,7 +55,7 @@ PATHS = st.lists(NAMES, min_size=1, max_size=5).map(b"/".join)
         ("ä*", "ÄRGER", True),
     ],
 )
-def test_a_pattern(pattern: str, path: str, matches: bool) -> None:  # noqa: FBT001
+def test_a_pattern(pattern: str, path: str, matches: bool) -> None:
     assert matches_any([pattern], path) is matches
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def job_on(root: Path, relpath: str, *, kind: str = "move", to: str = "done") ->
         relpath.encode(),
         identity_of(path.lstat()),
         inodes_count=True,
-        sha256=moving.hashlib.sha256(path.read_bytes()).digest(),
+        sha256=hashlib.sha256(path.read_bytes()).digest(),
     )
     return Disposition(JobId(7), kind, bytes(root / to), version)
 

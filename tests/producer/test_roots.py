@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - a test makes and moves small files where it stands
 """What happens to the watched directory itself: gone, back, renamed away, replaced, unmounted.
 
 Nothing vanishes because its root did, and what is dropped into the directory that stands there is
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 async def is_missing(producer: Producer, words: str = "missing") -> None:
     await wait_until(
-        lambda: producer.statuses()[0].state is WatchState.MISSING
-        and words in producer.statuses()[0].reason,
+        lambda: (
+            producer.statuses()[0].state is WatchState.MISSING
+            and words in producer.statuses()[0].reason
+        ),
         what=f"the watch to be red: {words}",
     )
 
@@ -226,7 +229,7 @@ def test_settle_follows_what_can_be_told() -> None:
 def test_when_a_scan_is_due(
     rescan: float,
     duration: float,
-    has_events: bool,  # noqa: FBT001
+    has_events: bool,
     seconds: float,
 ) -> None:
     assert scan_interval(rescan, duration, has_events=has_events) == pytest.approx(seconds)

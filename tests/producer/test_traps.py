@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - a test makes and moves small files where it stands
 """Every way in which notifications are known to lose files, or to die. None may lose a job.
 
 The scan by the clock is out of reach here (`rescan` stays 60 s) unless a test says otherwise, so
@@ -121,8 +122,10 @@ async def test_a_name_that_is_not_utf8(
         (root / "good2").write_text("two")
         await all_taken(store, root)
         await wait_until(
-            lambda: any(r.message == "notifications lost" for r in caplog.records)
-            and all(s.state is WatchState.OK for s in producer.statuses()),
+            lambda: (
+                any(r.message == "notifications lost" for r in caplog.records)
+                and all(s.state is WatchState.OK for s in producer.statuses())
+            ),
             what="the watcher to die and be armed again",
         )
         (root / "good3").write_text("three")
@@ -322,9 +325,7 @@ async def _counts(store: Store, state: FileState, number: int) -> bool:
     return await count(store, state) == number
 
 
-async def test_what_is_no_file_is_left_alone(
-    watching: Watching, store: Store, root: Path
-) -> None:
+async def test_what_is_no_file_is_left_alone(watching: Watching, store: Store, root: Path) -> None:
     """Links are not followed, a pipe is not opened for long; each has a row that says why not."""
     (root.parent / "target").mkdir()
     (root.parent / "target" / "file").write_text("x")
