@@ -11,7 +11,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pq_daemon.config.difference import changes, with_restart_keys_of
+from pq_daemon.config.difference import Changes, changes, with_restart_keys_of
+from pq_daemon.config.loading import check_in_force
 from pq_daemon.config.problems import ConfigurationError
 from pq_daemon.jobs.model import QueueName
 from pq_daemon.runtime import logs
@@ -54,12 +55,19 @@ class Reloader:
         """Apply the file as it is now, or say what is wrong with it."""
         async with self._turn:
             try:
-                wanted = await asyncio.to_thread(self._load)
+                changed, settings = await asyncio.to_thread(self._next)
             except ConfigurationError as error:
                 self.last = self._refuse(rooms.store, error)
             else:
-                self.last = await self._apply(rooms, wanted)
+                self.last = await self._apply(rooms, changed, settings)
             return self.last
+
+    def _next(self) -> tuple[Changes, Settings]:
+        """Load, compare, and check once more what would be in force: in a thread, it blocks."""
+        wanted = self._load()
+        settings = with_restart_keys_of(self.settings, wanted)
+        check_in_force(settings)
+        return changes(self.settings, wanted), settings
 
     def _refuse(self, store: Store, error: ConfigurationError) -> Reloaded:
         for line in error.lines():
@@ -69,9 +77,7 @@ class Reloader:
         )
         return Reloaded(store.now(), problems=error.problems)
 
-    async def _apply(self, rooms: Rooms, wanted: Settings) -> Reloaded:
-        changed = changes(self.settings, wanted)
-        settings = with_restart_keys_of(self.settings, wanted)
+    async def _apply(self, rooms: Rooms, changed: Changes, settings: Settings) -> Reloaded:
         await apply(rooms, settings)
         self.settings = settings
         done = Reloaded(rooms.store.now(), changed.live, changed.restart)

@@ -116,9 +116,8 @@ def test_many_small_files_at_once(tmp_path: Path, long: bool) -> None:
     many = 50_000 if long else 5_000
     source = tmp_path / "source"
     for number in range(many):
-        if number % 500 == 0:
-            folder = source / f"d{number // 500:03d}"
-            folder.mkdir(parents=True)
+        folder = source / f"d{number // 500:03d}"
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:05d}.txt").write_text(f"{number}\n")
     daemon = DaemonProcess(tmp_path / "d", queues=NOTHING, watches=WATCH, workers=64)
     (daemon.directory / "handlers.py").write_text("async def nothing(job):\n    return None\n")
