@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY: Final = 1.0
-NOBODY: Final = 10
-"""Looks after which a zombie of unknown origin is nobody's: whose it was would have reaped it."""
+NOBODY: Final = 2
+"""Looks that see a zombie of unknown origin: whose child it was would have reaped it by then."""
 
 
 class Strays:
@@ -63,5 +63,5 @@ class Strays:
         if session == os.getsid(0):
             return  # a child of other code here, which will wait for it
         self._zombies[pid] = self._zombies.get(pid, 0) + 1
-        if pid in self._told or self._zombies[pid] > NOBODY:
+        if pid in self._told or self._zombies[pid] >= NOBODY:
             processes.has_gone(pid)
