@@ -155,6 +155,8 @@ def _check(status: int, content: bytes) -> None:
         message = str(problem.get("detail") or problem["title"])
     except (ValueError, KeyError, AttributeError):
         problem, message = {}, f"the daemon answered {status}"
+    if status == HTTPStatus.UNAUTHORIZED:
+        message += ": over --url pq asks without a login; use the control socket of its machine"
     raise Refused(message, status=status, text=text, problem=problem)
 
 

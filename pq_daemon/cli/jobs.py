@@ -146,12 +146,9 @@ def note(job: Mapping[str, Any]) -> str:
     if job["state"] == State.RUNNING:
         return printing.percent(job["progress"])
     if job["state"] in {State.SCHEDULED, State.RETRYING} and job["run_at"]:
-        return f"{printing.age(job['run_at'])}; {job['error']}" if job["error"] else when(job)
-    return " ".join(str(part) for part in (job["reason"], job["error"]) if part)
-
-
-def when(job: Mapping[str, Any]) -> str:
-    return printing.age(job["run_at"])
+        return "; ".join(filter(None, (printing.age(job["run_at"]), job["error"])))
+    reason = job["reason"] if job["reason"] != job["state"] else None
+    return ": ".join(filter(None, (reason, job["error"])))
 
 
 async def show(arguments: argparse.Namespace, api: Api) -> Exit:
@@ -172,7 +169,8 @@ async def show(arguments: argparse.Namespace, api: Api) -> Exit:
 
 def known(job: Mapping[str, Any]) -> dict[str, object]:
     """What there is to say about a job, in the words of the pages."""
-    state = f"{job['state']} ({job['reason']})" if job["reason"] else job["state"]
+    said = job["reason"] and job["reason"] != job["state"]
+    state = f"{job['state']} ({job['reason']})" if said else job["state"]
     return {
         "job": job["id"],
         "state": state,

@@ -1,4 +1,4 @@
-"""The README does not lag: keys, defaults, commands, exit statuses, states are what the code says."""
+"""The README does not lag: keys, defaults, commands and states are as the code has them."""
 
 from __future__ import annotations
 

@@ -63,10 +63,11 @@ class UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        door.settimeout(self.timeout)
+        # through the directory's descriptor: the whole path may be too long for an address
         directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            door.settimeout(self.timeout)
             door.connect(f"/proc/self/fd/{directory}/{self._path.name}")
         except OSError:
             door.close()
@@ -192,14 +193,7 @@ class DaemonProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            if self.is_running():
-                self.send(signal.SIGTERM)
-                with suppress(subprocess.TimeoutExpired):
-                    self.wait(STOP_LIMIT / 2)
-        finally:
-            self.kill()
-            self.kill_handlers()
+        self.end()
 
     def launch(self) -> Self:
         """Start the process and return at once; `start` also waits until it is ready."""
@@ -256,6 +250,18 @@ class DaemonProcess:
     def stop(self, within: float = STOP_LIMIT) -> int:
         self.send(signal.SIGTERM)
         return self.wait(within)
+
+    def end(self) -> None:
+        """Leave nothing running: ask once, ask again (which ends handlers at once), kill."""
+        try:
+            for patience in (1.0, STOP_LIMIT / 3):
+                if self.is_running():
+                    self.send(signal.SIGTERM)
+                    with suppress(subprocess.TimeoutExpired):
+                        self.wait(patience)
+        finally:
+            self.kill()
+            self.kill_handlers()
 
     def kill(self) -> None:
         """Kill -9: no goodbye. Handlers may survive it; the next start hunts them."""
