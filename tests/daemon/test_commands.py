@@ -39,9 +39,9 @@ command = ["printf", 'plain\n\033]0;title\007\377\n']
 command = ["sh", "-c", "echo begun; until [ -e GO ]; do sleep 0.05; done; echo ended"]
 
 [queue.relay]
-command = ["sh", "-c", """echo try $PQ_ATTEMPT
+command = ["sh", "-c", '''echo try $PQ_ATTEMPT
   until [ -e GO ]; do sleep 0.1; done
-  exit $((2 - PQ_ATTEMPT))"""]
+  exit $((2 - PQ_ATTEMPT))''']
 backoff = { base = "100ms" }
 
 [queue.again]
