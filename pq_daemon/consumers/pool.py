@@ -271,7 +271,8 @@ class Pool:
 
     def _take_back(self, consumer: Consumer, ending: Ending) -> None:
         del self._running[ending.job]
-        if consumer.is_gone:
+        if consumer.is_gone:  # the pool falls: what is handed back must not be claimed again
+            self._dispatcher.claims = False
             self._consumers.pop(consumer.slot, None)
         elif self._closing or consumer.slot > self._setup.size:
             self._dismiss(consumer.slot)

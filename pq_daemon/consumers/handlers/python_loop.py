@@ -8,10 +8,10 @@ its slot. Only when the pool itself must end is it left where it stands.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,10 +64,19 @@ class Scope:
                 step = self._coroutine.send
             except BaseException as error:
                 if self._abandoned:
-                    with suppress(RuntimeError):  # it ignores even that
-                        self._coroutine.close()
+                    _leave(self._coroutine)
                     raise
                 step, given = self._coroutine.throw, error
+
+
+def _leave(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Close a function that would not end."""
+    try:
+        coroutine.close()
+    except RuntimeError:
+        # It ignores even that. Python would close it again when it is freed, outside any loop,
+        # where such code goes round for ever: so it is never freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
 
 
 async def run_in_loop(attempt: Attempt, task: asyncio.Task[Any], output: bytes | None) -> Ended:
