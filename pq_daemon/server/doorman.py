@@ -51,7 +51,7 @@ class Doorman:
         """Seconds until this one may try again; 0 for now."""
         now = self._clock()
         records = (self._records.get(key) for key, _ in _keys(account, address))
-        return max((record.until - now for record in records if record), default=0.0)
+        return max([0.0, *(record.until - now for record in records if record)])
 
     def failed(self, account: str, address: str) -> None:
         now = self._clock()

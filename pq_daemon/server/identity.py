@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 SO_PEERGROUPS: Final = 59
 CREDENTIALS: Final = struct.Struct("iII")
-GROUPS_MOST: Final = 1024
+GROUPS_MOST: Final = 256
+"""Python takes answers of 1,024 bytes at most; who is in more groups is in none here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,8 @@ async def reload(request: web.Request) -> web.Response:
     await json_object(request, ())
     controls, actor = request.app[CONTROLS], request[WHO].actor
     done = await controls.reload(actor)
-    action = "config.refused" if done.problems else "config.reloaded"
     detail = {"changed": done.changed, "restart": done.restart, "problems": len(done.problems)}
-    await request.app[STORE].audit(actor, action, detail=detail)
+    await request.app[STORE].audit(actor, "config.reload", detail=detail)
     if done.problems:
         raise ConfigurationError(controls.settings.source, done.problems)
     return json_answer(_reloaded(done))
