@@ -161,16 +161,16 @@ def _check(status: int, content: bytes) -> None:
 
 
 @asynccontextmanager
-async def connected(*, socket: Path, url: str | None = None) -> AsyncIterator[Api]:
-    """Open the way to a daemon. Nothing is sent before the first question.
+async def connected(socket: Path | None, url: str | None = None) -> AsyncIterator[Api]:
+    """Open the way to a daemon, by its socket or its address. Nothing is sent before a question.
 
     Raises:
         Unreachable: there is no such socket, or we may not use it.
 
     """
-    if url is not None:
-        async with aiohttp.ClientSession(url.rstrip("/")) as session:
-            yield Api(session, url)
+    if socket is None:
+        async with aiohttp.ClientSession(url) as session:
+            yield Api(session, str(url))
         return
     directory = _directory_of(socket)
     try:

@@ -37,5 +37,5 @@ def asking(ask: Ask) -> Act:
 
 
 async def _asked(ask: Ask, arguments: argparse.Namespace) -> Exit:
-    async with connected(socket=place.socket(arguments), url=arguments.url) as api:
+    async with connected(place.socket(arguments), arguments.url) as api:
         return await ask(arguments, api)

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pq_daemon.cli import demo_handler
 from pq_daemon.cli.client import connected
 from pq_daemon.cli.moments import Later
+from pq_daemon.config.problems import ConfigurationError, file_problem
 from pq_daemon.config.settings import BackoffSettings, QueueSettings, Settings, WatchSettings
 from pq_daemon.config.socket import socket_path
-from pq_daemon.errors import PqError
+from pq_daemon.errors import InvalidRequestError, PqError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,8 +54,14 @@ LIVELY: Final = 60
 
 
 def with_samples(settings: Settings) -> Settings:
-    """Add the demo's queues and watches; what the configuration itself says stays."""
+    """Add the demo's queues and watches; what the configuration itself says stays.
+
+    Raises:
+        ConfigurationError: it has other plans for the demo's folder.
+
+    """
     names = {f"demo-{kind}" for kind in KINDS}
+    _refuse_overlap(settings, names)
     watches = tuple(watch for watch in settings.watches if watch.name not in names)
     return settings.model_copy(
         update={
@@ -62,6 +69,17 @@ def with_samples(settings: Settings) -> Settings:
             "queues": {**settings.queues, **{f"demo-{kind}": _queue(kind) for kind in KINDS}},
         }
     )
+
+
+def _refuse_overlap(settings: Settings, names: set[str]) -> None:
+    ours = settings.directory / FOLDER
+    taken = {
+        f"watch {watch.name}": watch.path for watch in settings.watches if watch.name not in names
+    }
+    for what, path in {**taken, "daemon.state_dir": settings.daemon.state_dir}.items():
+        if path.is_relative_to(ours) or ours.is_relative_to(path):
+            problem = file_problem(f"{what} and the demo would share {ours}", "one without --demo")
+            raise ConfigurationError(settings.source, (problem,))
 
 
 def _queue(kind: str) -> QueueSettings:
@@ -91,9 +109,17 @@ def places(settings: Settings) -> dict[str, WatchSettings]:
 
 
 def make_folders(settings: Settings) -> None:
-    """Create the folders that samples go to. No other one: it may be a disk that is not mounted."""
+    """Create the folders that samples go to. No other one: it may be a disk that is not mounted.
+
+    Raises:
+        InvalidRequestError: they cannot be made there.
+
+    """
     for watch in places(settings).values():
-        watch.path.mkdir(parents=True, exist_ok=True)
+        try:
+            watch.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequestError(f"--demo: {watch.path}: {error.strerror}") from None
 
 
 # --- the samples ---------------------------------------------------------------------------------
@@ -106,7 +132,7 @@ async def keep_dropping(settings: Settings, ready: asyncio.Event) -> None:
     names = _names()
     kinds = itertools.chain(where, itertools.cycle([kind for kind in ROUND if kind in where]))
     async with (
-        connected(socket=socket_path(settings)) as api,
+        connected(socket_path(settings)) as api,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(act_as_person(api))

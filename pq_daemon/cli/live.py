@@ -45,7 +45,7 @@ async def tailed(arguments: argparse.Namespace) -> NoReturn:
     reached: str | None = None
     while True:
         try:
-            async with connected(socket=where.socket(arguments), url=arguments.url) as api:
+            async with connected(where.socket(arguments), arguments.url) as api:
                 async for after in followed(arguments, api, reached):
                     reached = after
                     printing.flush()

@@ -44,6 +44,9 @@ def add_commands(commands: Register) -> None:
 
 
 def logs(arguments: argparse.Namespace) -> Exit:
+    if arguments.id is None and (arguments.attempt or arguments.stream):
+        printing.complain("--attempt and --stream are of a job: name its ID")
+        return Exit.USAGE
     if arguments.id is None:
         return asyncio.run(daemon_log(arguments))
     return asking(follow if arguments.follow else show)(arguments)

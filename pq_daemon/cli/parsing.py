@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from pq_daemon import __version__
 from pq_daemon.cli import files, jobs, live, output, people, queues, running
@@ -98,12 +99,22 @@ def _everywhere() -> argparse.ArgumentParser:
         help="the configuration (else $PQ_CONFIG, ./config.toml, /etc/pq/config.toml)",
     )
     options.add_argument(
-        "--url", metavar="URL", help="ask the daemon at this address instead of through its socket"
+        "--url",
+        metavar="URL",
+        type=address,
+        help="ask the daemon at this address instead of through its socket",
     )
     options.add_argument(
         "--json", action="store_true", help="print the answer of the API as it is, for programs"
     )
     return options
+
+
+def address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+        raise argparse.ArgumentTypeError(f'"{text}" is no address such as http://127.0.0.1:8501')
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _unknown(word: str, known: Sequence[str]) -> str:

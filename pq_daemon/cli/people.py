@@ -45,14 +45,21 @@ def passwd(arguments: argparse.Namespace) -> Exit:
 
 
 def asked_twice(user: str) -> str:
-    password = getpass.getpass(f"New password for {user}: ")
-    if getpass.getpass("The same again: ") != password:
+    try:
+        password = getpass.getpass(f"New password for {user}: ")
+        again = getpass.getpass("The same again: ")
+    except EOFError:
+        raise InvalidRequestError("no password was given; nothing was changed") from None
+    if password != again:
         raise InvalidRequestError("the two are not the same; nothing was changed")
     return password
 
 
 def one_line() -> str:
-    line = sys.stdin.readline()
+    try:
+        line = sys.stdin.buffer.readline().decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequestError("the password on stdin is not UTF-8 text") from None
     if not line:
         raise InvalidRequestError("no password on stdin: one line is read")
     return line.removesuffix("\n").removesuffix("\r")

@@ -6,6 +6,7 @@ must still find it then: `pq reload` is how the mistake is found. They read what
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from contextlib import suppress
@@ -52,17 +53,33 @@ def source(arguments: argparse.Namespace) -> Path | None:
         return None
 
 
-def socket(arguments: argparse.Namespace) -> Path:
-    """Return the control socket of the daemon that is meant."""
-    return socket_path(readable(arguments))
+def socket(arguments: argparse.Namespace) -> Path | None:
+    """Return the control socket of the daemon that is meant, None when it has an address.
+
+    Raises:
+        ConfigurationError: the configuration was named and is not there.
+
+    """
+    if arguments.url is not None:
+        return None
+    return socket_path(None if os.environ.get("PQ_SOCKET") else readable(arguments))
 
 
 def readable(arguments: argparse.Namespace) -> Settings | None:
-    """Return the configuration, or what of it can be read; None when there is none."""
+    """Return the configuration, or what of it can be read; None when that is nothing.
+
+    Raises:
+        ConfigurationError: it was named and is not there.
+
+    """
     try:
         return configuration(arguments)
     except ConfigurationError as error:
-        return salvaged(error.source) if error.source else None
+        if error.source is None:
+            return None
+        if not error.source.exists():
+            raise
+        return salvaged(error.source)
 
 
 def salvaged(source: Path) -> Settings | None:

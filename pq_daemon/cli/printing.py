@@ -8,10 +8,12 @@ escapes, which say the same.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pq_daemon.runtime.names import one_line
@@ -28,11 +30,14 @@ DELETE: Final = 0x7F
 
 
 def prepare() -> None:
-    """Have stdout and stderr take any text: what the terminal's encoding lacks is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    """Have stdout and stderr take any text: what the terminal's encoding lacks is escaped.
+
+    One that is closed (`pq run >&-`) goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def say(text: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pq_daemon.cli import checking, demo, place, printing, problems
@@ -58,10 +59,11 @@ async def serve(settings: Settings, load: Callable[[], Settings], *, with_demo: 
     warned = tuple(await asyncio.to_thread(demo_users, settings))
 
     def on_ready() -> None:
-        for line in welcome(settings, demo_users=warned, demo=with_demo):
-            printing.say(line)
-        printing.flush()
         ready.set()
+        with suppress(OSError):  # nobody listens (any more): no reason to end
+            for line in welcome(settings, demo_users=warned, demo=with_demo):
+                printing.say(line)
+            printing.flush()
 
     if not with_demo:
         return await daemon.run(settings, load=load, on_ready=on_ready)

@@ -12,6 +12,8 @@ import pytest
 
 from pq_daemon.cli import demo, demo_handler
 from pq_daemon.config.loading import parse
+from pq_daemon.config.problems import ConfigurationError
+from pq_daemon.errors import InvalidRequestError
 
 OURS = (
     '[[watch]]\nname = "files"\npath = "data/files"\n'
@@ -36,6 +38,22 @@ def test_it_makes_its_own_folders_and_no_others(tmp_path: Path) -> None:
     kinds = {f"data/demo/{kind}" for kind in ("slow", "failing", "flaky")}
     assert made == {"data", "data/files", "data/demo", *kinds}
     assert not Path("/mnt/absent").exists()
+
+
+@pytest.mark.parametrize("path", ["data", "data/demo", "data/demo/slow/deeper", "."])
+def test_a_watch_over_its_folder_is_refused(tmp_path: Path, path: str) -> None:
+    disk = OURS.replace('"data/files"', '"/mnt/elsewhere"').replace("/mnt/absent", path)
+    text = '[daemon]\nstate_dir = "/var/lib/pq"\n' + disk
+    settings = parse(text, tmp_path / "config.toml")
+    with pytest.raises(ConfigurationError, match="watch disk and the demo would share"):
+        demo.with_samples(settings)
+
+
+def test_folders_that_cannot_be_made_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file in the way")
+    settings = demo.with_samples(parse(OURS, tmp_path / "config.toml"))
+    with pytest.raises(InvalidRequestError, match=r"data/files: .*"):
+        demo.make_folders(settings)
 
 
 def test_quick_samples_only_go_to_a_folder_that_is_watched(tmp_path: Path) -> None:

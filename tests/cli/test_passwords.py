@@ -27,13 +27,15 @@ def config(tmp_path: Path) -> Path:
     return config
 
 
-def passwd(config: Path, *words: str, stdin: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def passwd(config: Path, *words: str, stdin: str | bytes) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
         [sys.executable, "-m", "pq_daemon", "--config", str(config), "passwd", *words],
-        input=stdin,
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
         capture_output=True,
-        text=True,
         check=False,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
 
 
@@ -60,12 +62,13 @@ def test_a_user_is_created_and_changed(config: Path) -> None:
 @pytest.mark.parametrize(
     ("stdin", "said"),
     [
-        ("", "no password on stdin"),
-        ("short\n", "at least 12 characters"),
-        ("Annaannaanna\n", "name"),
+        (b"", "no password on stdin"),
+        (b"short\n", "at least 12 characters"),
+        (b"Annaannaanna\n", "name"),
+        (b"\xff\xfe long enough it is\n", "not UTF-8"),
     ],
 )
-def test_a_weak_password_changes_nothing(config: Path, stdin: str, said: str) -> None:
+def test_a_weak_password_changes_nothing(config: Path, stdin: bytes, said: str) -> None:
     before = config.read_text()
     done = passwd(config, "annaannaanna", stdin=stdin)
     assert done.returncode == 1

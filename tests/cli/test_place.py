@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from pq_daemon.cli import parsing, place
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pq_daemon.cli import main, parsing, place
 
 GOOD = '[daemon]\nstate_dir = "here"\nlog_file = "logs/pq.log"\n'
 
@@ -28,6 +25,20 @@ def socket_of(*line: str) -> str:
 def test_the_configurations_socket(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(GOOD)
     assert socket_of() == str(tmp_path / "here/pq.sock")
+
+
+def test_a_named_configuration_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another daemon must not be asked instead."""
+    (tmp_path / "config.toml").write_text(GOOD)
+    assert main(["--config", "confg.toml", "jobs"]) == 78
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_without_any_configuration() -> None:
+    if not Path("/etc/pq/config.toml").exists():
+        assert socket_of() == "/run/pq/pq.sock"
 
 
 def test_another_configuration(tmp_path: Path) -> None:

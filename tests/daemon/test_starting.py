@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -108,6 +109,21 @@ def test_a_socket_path_longer_than_an_address_may_be(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     with DaemonProcess(tmp_path, state_dir=deep) as daemon:
         assert daemon.pq("queues").returncode == 0
+
+
+@pytest.mark.parametrize("nobody", ["a closed pipe", "a full disk", "no stdout"])
+def test_nobody_has_to_listen_to_what_it_says(tmp_path: Path, nobody: str) -> None:
+    daemon = DaemonProcess(tmp_path)
+    way = {"a closed pipe": "| true", "a full disk": "> /dev/full", "no stdout": ">&-"}[nobody]
+    pid = tmp_path / "pid"
+    line = f'(echo $BASHPID > "{pid}"; exec {shlex.join(daemon.command)}) {way}'
+    with subprocess.Popen(["bash", "-c", line], cwd=tmp_path, stderr=subprocess.DEVNULL) as shell:
+        try:
+            wait_for(lambda: daemon.socket.exists() and daemon.api.get("/readyz").status == 200)
+            assert daemon.pq("queues").returncode == 0
+        finally:
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+            shell.wait(20)
 
 
 def test_ctrl_c_stops_it(tmp_path: Path) -> None:

@@ -195,12 +195,17 @@ class DaemonProcess:
     ) -> None:
         self.end()
 
+    @property
+    def command(self) -> list[str]:
+        """What starts it."""
+        return [sys.executable, "-m", "pq_daemon", "--config", str(self.config), *self._arguments]
+
     def launch(self) -> Self:
         """Start the process and return at once; `start` also waits until it is ready."""
         assert not self.is_running(), "it runs already"
         self._printed = (self.directory / "printed.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pq_daemon", "--config", str(self.config), *self._arguments],
+            self.command,
             cwd=self.directory,
             env=self._environ(),
             stdin=subprocess.DEVNULL,
