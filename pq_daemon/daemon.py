@@ -98,7 +98,7 @@ class Daemon:
             afters=lambda orphan: afters(settings, orphan.job),
         )
         async with (
-            run_upkeep(store),
+            run_upkeep(store, lambda: self.settings.store.retention),
             serve(settings, store, self) as self._server,
             run_consumers(settings, store, number) as self._pool,
         ):

@@ -72,11 +72,11 @@ class DaemonSettings(Table):
 
 
 class RetentionSettings(Table):
-    succeeded: Annotated[Duration, LATER] = 7 * 86400.0
-    cancelled: Annotated[Duration, LATER] = 7 * 86400.0
-    failed: Annotated[Duration, LATER] = 30 * 86400.0
-    audit: Annotated[Duration, LATER] = 400 * 86400.0
-    output_total: Annotated[Size, LATER] = 2 * 2**30
+    succeeded: Duration = 7 * 86400.0
+    cancelled: Duration = 7 * 86400.0
+    failed: Duration = 30 * 86400.0
+    audit: Duration = 400 * 86400.0
+    output_total: Size = 2 * 2**30
 
 
 class StoreSettings(Table):

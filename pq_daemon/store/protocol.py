@@ -324,6 +324,29 @@ class Epoch:
     started_at: Moment
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The moments before which finished things may go."""
+
+    succeeded: Moment
+    cancelled: Moment
+    failed: Moment
+    audit: Moment
+    vanished: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a batch of retention removed. Files of the outputs are the caller's to remove."""
+
+    jobs: list[tuple[JobId, int]]  # with how many attempts each had
+    audit: int
+    files: int
+
+    def __bool__(self) -> bool:
+        return bool(self.jobs or self.audit or self.files)
+
+
 class Store(Protocol):
     """One queue, one ledger, one history. Engines pass one conformance suite."""
 
@@ -482,6 +505,30 @@ class Store(Protocol):
         ...
 
     async def totals(self) -> Totals: ...
+
+    # retention
+
+    async def prune(self, before: Retention, limit: int) -> Pruned:
+        """Forget up to `limit` of each kind of what is older; jobs by finished_at, oldest first."""
+        ...
+
+    async def prune_outputs(self, total: int, limit: int) -> list[tuple[JobId, int]]:
+        """While outputs take more than `total` bytes, forget the oldest of succeeded jobs."""
+        ...
+
+    async def delete(self, job: JobId, actor: Actor, reason: str = "") -> int:
+        """Forget a final job; how many attempts it had, for their files.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it is not final, or its file is about to be put away.
+
+        """
+        ...
+
+    async def vacuum(self, pages: int) -> None:
+        """Give up to `pages` free pages back to the filesystem."""
+        ...
 
     # people
 

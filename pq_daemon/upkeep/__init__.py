@@ -10,32 +10,45 @@ from pq_daemon.runtime import systemd
 from pq_daemon.runtime.periodic import periodically
 from pq_daemon.runtime.tasks import beside
 from pq_daemon.upkeep.checkpoint import CHECKPOINT_EVERY, checkpoint
+from pq_daemon.upkeep.prune import PRUNE_EVERY, forget_the_old
 from pq_daemon.upkeep.sessions import FORGET_EVERY, forget_old_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from pq_daemon.config.settings import RetentionSettings
     from pq_daemon.store.protocol import Store
 
 
 @asynccontextmanager
-async def run_upkeep(store: Store) -> AsyncIterator[None]:
-    """Run every chore while the block runs."""
-    async with beside(_chores(store), name="upkeep"):
+async def run_upkeep(
+    store: Store, retention: Callable[[], RetentionSettings]
+) -> AsyncIterator[None]:
+    """Run every chore while the block runs. `retention` gives the settings in force."""
+    async with beside(_chores(store, retention), name="upkeep"):
         yield
 
 
-async def _chores(store: Store) -> None:
+async def _chores(store: Store, retention: Callable[[], RetentionSettings]) -> None:
     async def beat() -> None:
         systemd.beat()
 
+    async def forget() -> None:
+        await forget_the_old(store, retention())
+
+    async def sweep_sessions() -> None:
+        await forget_old_sessions(store)
+
+    async def move_the_log() -> None:
+        await checkpoint(store)
+
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(
-            periodically(lambda: checkpoint(store), every=CHECKPOINT_EVERY, name="checkpoint")
-        )
-        tasks.create_task(
-            periodically(lambda: forget_old_sessions(store), every=FORGET_EVERY, name="sessions")
-        )
+        for chore, every in (
+            (move_the_log, CHECKPOINT_EVERY),
+            (sweep_sessions, FORGET_EVERY),
+            (forget, PRUNE_EVERY),
+        ):
+            tasks.create_task(periodically(chore, every=every, name=chore.__name__))
         interval = systemd.watchdog_interval()
         if interval is not None:  # a task of the loop: a hung loop must stop beating
             tasks.create_task(periodically(beat, every=interval, name="watchdog"))

@@ -360,8 +360,6 @@ def test_listening_to_this_machine(listen: str) -> None:
     ("table", "line", "default"),
     [
         ("daemon", 'node = "a"', 'node = ""'),
-        ("store.retention", 'succeeded = "1d"', 'succeeded = "7d"'),
-        ("store.retention", 'output_total = "1GiB"', 'output_total = "2048MiB"'),
         ("server", 'tls_cert = "x.pem"', 'tls_cert = ""'),
         ("server", "behind_proxy = true", "behind_proxy = false"),
         ("server", 'public_url = "https://x"', 'public_url = ""'),

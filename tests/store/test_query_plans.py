@@ -28,6 +28,8 @@ ALLOWED = {
     "DISPOSITIONS": "SCAN d USING INDEX dispositions_open",
     "DEAD_EPOCHS": "SCAN epochs USING INDEX epochs_open",
     "RESCUED": "SCAN epochs USING INDEX epochs_open",
+    # stops at its limit
+    "OLD_OUTPUTS": "SCAN outputs USING INDEX outputs_of_success",
     # by one chore, once an hour; a daemon has few sessions
     "FORGET_SESSIONS": "SCAN sessions",
 }

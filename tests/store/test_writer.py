@@ -39,9 +39,8 @@ def refuse(transaction: Transaction) -> int:
 
 async def stored(store: SqliteStore) -> dict[str, int]:
     def read(connection: sqlite3.Connection) -> dict[str, int]:
-        return dict(
-            connection.execute("SELECT name, value FROM meta WHERE name <> 'clock'").fetchall()
-        )
+        own = "SELECT name, value FROM meta WHERE name NOT IN ('clock', 'output_bytes')"
+        return dict(connection.execute(own).fetchall())
 
     return await on_connection(store._writing, read)
 

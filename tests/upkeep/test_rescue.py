@@ -8,6 +8,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from pq_daemon.config.settings import RetentionSettings
 from pq_daemon.jobs.states import Outcome, Reason, State
 from pq_daemon.runtime.processes import find_by_token
 from pq_daemon.store.engines import open_store
@@ -125,5 +126,5 @@ async def test_a_clean_stop_leaves_nothing_to_rescue(tmp_path: Path) -> None:
 
 
 async def test_the_chores_run_beside_and_end_with_the_block(store: SqliteStore) -> None:
-    async with run_upkeep(store):
+    async with run_upkeep(store, RetentionSettings):
         await store.healthy()

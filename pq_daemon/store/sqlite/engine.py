@@ -19,6 +19,7 @@ from pq_daemon.store.sqlite import (
     moving,
     people,
     queries,
+    retaining,
     rows,
 )
 from pq_daemon.store.sqlite.connection import on_connection
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
         Intake,
         JobFilter,
         LedgerEntry,
+        Pruned,
         QueueEntry,
         QueueRecord,
+        Retention,
         Sighting,
         Submission,
         Totals,
@@ -227,6 +230,20 @@ class SqliteStore:
 
     # people
 
+    # retention
+
+    async def prune(self, before: Retention, limit: int) -> Pruned:
+        return await self._write(retaining.prune, self._names, before, limit)
+
+    async def prune_outputs(self, total: int, limit: int) -> list[tuple[JobId, int]]:
+        return await self._write(retaining.prune_outputs, total, limit)
+
+    async def delete(self, job: JobId, actor: Actor, reason: str = "") -> int:
+        return await self._write(retaining.delete, self._names, job, actor, reason)
+
+    async def vacuum(self, pages: int) -> None:
+        await on_connection(self._writing, _vacuum, pages)
+
     async def audit(
         self,
         actor: Actor,
@@ -314,7 +331,7 @@ def _attempts(connection: sqlite3.Connection, number: JobId) -> list[Attempt]:
 
 def _inline_output(connection: sqlite3.Connection, job: JobId, attempt: int) -> bytes | None:
     found = connection.execute(queries.OUTPUT, (job, attempt)).fetchall()
-    return bytes(found[0][0]) if found else None
+    return found[0][0] if found else None
 
 
 def _session(connection: sqlite3.Connection, token_hash: bytes) -> Session | None:
@@ -325,6 +342,10 @@ def _session(connection: sqlite3.Connection, token_hash: bytes) -> Session | Non
 def _config_text(connection: sqlite3.Connection, number: int) -> str | None:
     found = connection.execute(queries.CONFIG_TEXT, (number,)).fetchall()
     return str(found[0][0]) if found else None
+
+
+def _vacuum(connection: sqlite3.Connection, pages: int) -> None:
+    connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:

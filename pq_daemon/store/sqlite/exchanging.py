@@ -95,6 +95,7 @@ class Endings:
         self._finals: list[tuple[Any, ...]] = []
         self._for_now: list[tuple[Any, ...]] = []
         self._attempts: list[tuple[Any, ...]] = []
+        self._outputs: list[tuple[int, int, int, int, bytes | None]] = []
         self._counts: Counter[tuple[int, str]] = Counter()
         self._totals: Counter[tuple[int, str]] = Counter()
 
@@ -172,10 +173,10 @@ class Endings:
              ending.signal, row.slot, row.started_at, self._transaction.moment, row.epoch,
              row.config, size.stdout, size.stderr, size.cut)
         )  # fmt: skip
-        if ending.inline is not None:
-            self._transaction.change(
-                queries.KEEP_OUTPUT, (ending.job, ending.attempt, ending.inline)
-            )
+        kept = size.stdout + size.stderr - size.cut
+        if kept or ending.inline is not None:
+            succeeded = int(verdict.event is Event.SUCCEED)
+            self._outputs.append((ending.job, ending.attempt, kept, succeeded, ending.inline))
 
     def _tell(self, ending: Ending, verdict: Settled, row: Row) -> None:
         data = {"attempt": ending.attempt, "outcome": verdict.outcome.value, "name": row.shown}
@@ -193,6 +194,9 @@ class Endings:
         self._transaction.change_each(queries.END_FINALLY, self._finals)
         self._transaction.change_each(queries.END_FOR_NOW, self._for_now)
         self._transaction.change_each(queries.KEEP_ATTEMPT, self._attempts)
+        if self._outputs:
+            self._transaction.change_each(queries.KEEP_OUTPUT, self._outputs)
+            self._transaction.count_output(sum(kept for _, _, kept, _, _ in self._outputs))
         for (queue, state), delta in self._counts.items():
             self._transaction.count(queue, state, delta)
         for (queue, what), delta in self._totals.items():

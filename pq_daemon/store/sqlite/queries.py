@@ -109,7 +109,9 @@ INSERT INTO attempts (job, number, outcome, reason, exit_code, signal, slot, sta
     finished_at, epoch, config, stdout_bytes, stderr_bytes, cut_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-KEEP_OUTPUT: Final = "INSERT OR REPLACE INTO outputs (job, attempt, framed) VALUES (?, ?, ?)"
+KEEP_OUTPUT: Final = """
+INSERT INTO outputs (job, attempt, bytes, succeeded, framed) VALUES (?, ?, ?, ?, ?)
+"""
 
 PUBLISH: Final = """
 INSERT OR REPLACE INTO publications
@@ -281,3 +283,27 @@ UPDATE jobs SET inode = ?, size = ?, mtime_ns = ?, ctime_ns = ?
 WHERE id = ? AND finished_at IS NULL
 """
 EPOCH_BOOT: Final = "SELECT boot FROM epochs WHERE id = ?"
+
+# --- retention --------------------------------------------------------------------------------
+
+OLD_JOBS: Final = """
+SELECT id, queue, attempt FROM jobs AS j WHERE state = ? AND finished_at < ?
+    AND NOT EXISTS (SELECT 1 FROM dispositions AS d WHERE d.job = j.id AND d.done_at IS NULL)
+ORDER BY finished_at LIMIT ?
+"""
+OUTPUTS_OF: Final = "SELECT coalesce(sum(bytes), 0) FROM outputs WHERE job = ?"
+DELETE_JOB: Final = "DELETE FROM jobs WHERE id = ? AND finished_at IS NOT NULL"
+DELETE_PUBLICATIONS: Final = "DELETE FROM publications WHERE job = ?"
+DELETE_DISPOSITIONS: Final = "DELETE FROM dispositions WHERE job = ?"
+OLD_AUDIT: Final = """
+DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)
+"""
+OLD_FILES: Final = """
+DELETE FROM ledger WHERE path IN (SELECT path FROM ledger
+    WHERE watch = ? AND state = 'vanished' AND changed_at < ? ORDER BY changed_at LIMIT ?)
+"""
+OLD_OUTPUTS: Final = """
+SELECT job, attempt, bytes FROM outputs WHERE succeeded = 1 ORDER BY job LIMIT ?
+"""
+DELETE_OUTPUT: Final = "DELETE FROM outputs WHERE job = ? AND attempt = ?"
+OUTPUT_BYTES: Final = "SELECT value FROM meta WHERE name = 'output_bytes'"

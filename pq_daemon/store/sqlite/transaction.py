@@ -28,6 +28,7 @@ COUNT_TOTAL = (
     "INSERT INTO totals (queue, what, n) VALUES (?, ?, ?) "
     "ON CONFLICT (queue, what) DO UPDATE SET n = n + excluded.n"
 )
+COUNT_OUTPUT = "UPDATE meta SET value = value + ? WHERE name = 'output_bytes'"
 SET_CLOCK = "UPDATE meta SET value = ? WHERE name = 'clock'"
 
 
@@ -68,6 +69,10 @@ class Transaction:
 
     def total(self, queue: int, what: str, delta: int = 1) -> None:
         self._deltas.append((COUNT_TOTAL, queue, what, delta))
+
+    def count_output(self, delta: int) -> None:
+        """Count bytes of kept outputs, for retention's output_total."""
+        self.connection.execute(COUNT_OUTPUT, (delta,))
 
     def tell(self, fact: Fact) -> None:
         self.facts.append(fact)

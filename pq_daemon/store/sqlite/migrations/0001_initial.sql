@@ -6,7 +6,7 @@ CREATE TABLE meta (
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO meta (name, value) VALUES ('clock', 0);
+INSERT INTO meta (name, value) VALUES ('clock', 0), ('output_bytes', 0);
 
 -- One start of the daemon. `ended_at` is set by a clean stop alone, `rescued_at` by the start that
 -- found it had died and cleaned up behind it.
@@ -142,13 +142,17 @@ CREATE TABLE attempts (
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 
--- Small outputs live here, framed; larger ones in a file named by job and attempt.
+-- What is kept of an attempt's output: small ones are here, framed; larger ones in a file named by
+-- job and attempt. `bytes` is what counts against output_total.
 CREATE TABLE outputs (
     job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     attempt INTEGER NOT NULL,
-    framed BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL CHECK (succeeded IN (0, 1)),
+    framed BLOB,
     UNIQUE (job, attempt)
 ) STRICT;
+CREATE INDEX outputs_of_success ON outputs (job) WHERE succeeded = 1;
 
 -- Outputs renamed into place, or about to be: after a crash they tell that the handler had done its
 -- work, and for ever that this file is an output and never an input.
