@@ -1,7 +1,7 @@
 """The producer alone in a process of its own, to be killed: `python -m tests.producer.runner S R`.
 
-Says "up"; then, for each line it is sent, "settled" once a scan begun after that has found nothing
-more to take.
+Says "up"; then, for each line it is sent: a number waits until so many files are accepted, anything
+else scans until there is nothing more to take; it answers "done".
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pq_daemon.jobs.model import QueueName
 from pq_daemon.producer.folders import watch_folders
 from pq_daemon.store.engines import open_store
 from pq_daemon.store.protocol import QueueEntry
-from tests.producer.folder import FILES, a_watch, settings_of
+from tests.producer.folder import FILES, a_watch, count, settings_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pq_daemon.producer.folders import Producer
+    from pq_daemon.store.protocol import Store
 
 
 async def main(state: Path, root: Path) -> None:
@@ -32,9 +33,16 @@ async def main(state: Path, root: Path) -> None:
         await store.configure_queues([QueueEntry(QueueName("files"), "command", 0, paused=False)])
         async with watch_folders(settings_of(state, a_watch(root)), store) as producer:
             print("up", flush=True)
-            while await asked.readline():
-                await settled(producer)
-                print("settled", flush=True)
+            while line := await asked.readline():
+                if line.strip().isdigit():
+                    await wait_until(partial(has_accepted, store, int(line)), timeout=40)
+                else:
+                    await settled(producer)
+                print("done", flush=True)
+
+
+async def has_accepted(store: Store, number: int) -> bool:
+    return await count(store) == number
 
 
 async def settled(producer: Producer) -> None:

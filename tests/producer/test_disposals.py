@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -162,8 +163,7 @@ async def test_what_fails_is_said_and_tried_again(
 
 async def test_many(watching: Watching, store: Store, root: Path) -> None:
     async with watching(on_success="move:done"):
-        for number in range(300):
-            (root / f"{number}").write_text(f"{number}")
+        await asyncio.to_thread(_write_many, root, 300)
 
         async def all_there() -> bool:
             return len(await accepted(store)) == 300
@@ -175,6 +175,11 @@ async def test_many(watching: Watching, store: Store, root: Path) -> None:
         assert await count(store, FileState.VANISHED) == 300
     assert len(list((root / "done").iterdir())) == 300
     assert len(await all_jobs(store)) == 300
+
+
+def _write_many(root: Path, number: int) -> None:
+    for place in range(number):
+        (root / f"{place}").write_text(f"{place}")
 
 
 @pytest.mark.parametrize("directory", ["done", "done/", "./done"])

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pq_daemon.store.engines import open_store
-from tests.producer.folder import accepted, all_jobs, on_disk
+from pq_daemon.store.protocol import FileState
+from tests.producer.folder import accepted, all_jobs, count, on_disk
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from pq_daemon.store.protocol import Store
+    import pytest
+
+    from pq_daemon.store.protocol import Found, Intake, Store
+    from pq_daemon.store.sqlite.engine import SqliteStore
     from tests.producer.conftest import Watching
 
 HOME = Path(__file__).parents[2]
@@ -57,22 +61,47 @@ async def test_files_that_came_while_it_was_down(
     assert len(await all_jobs(store)) == 3 + 1 + 50
 
 
-async def test_nothing_comes_in_once_the_end_has_begun(
-    watching: Watching, store: Store, root: Path
+async def test_the_end_waits_for_the_write_under_way_and_lets_no_other_begin(
+    watching: Watching, store: SqliteStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with watching():
-        for number in range(300):
-            (root / f"{number}").write_text(f"{number}")
+    accept, begun = store.accept, asyncio.Event()
 
-        async def some() -> bool:
-            return len(await all_jobs(store)) > 0
+    async def slow_accept(found: Sequence[Found]) -> list[Intake]:
+        begun.set()
+        await asyncio.sleep(0.2)
+        return await accept(found)
 
-        await wait_until(some)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "accept", slow_accept)
+        async with watching():
+            await asyncio.to_thread(_write_many, root, 1_500)
+            await begun.wait()
     at_the_end = len(await all_jobs(store))
+    assert 0 < at_the_end < 1500
     await store.healthy()  # whatever was in the write queue is committed now
     assert len(await all_jobs(store)) == at_the_end
     async with watching():
         await all_taken(store, root)
+
+
+async def test_stopped_in_the_middle_of_the_survey_what_was_there_is_still_skipped(
+    watching: Watching, store: Store, root: Path
+) -> None:
+    await asyncio.to_thread(_write_many, root, 3_000)
+    async with watching(existing="skip"):
+
+        async def some() -> bool:
+            return await count(store, FileState.IGNORED) > 1_000
+
+        await wait_until(some)
+    assert await count(store, FileState.IGNORED) < 3_000
+    async with watching(existing="skip"):
+
+        async def all_of_them() -> bool:
+            return await count(store, FileState.IGNORED) == 3_000
+
+        await wait_until(all_of_them, timeout=20)
+    assert await all_jobs(store) == []
 
 
 async def test_stopped_at_any_moment(watching: Watching, store: Store, root: Path) -> None:
@@ -136,26 +165,27 @@ async def test_killed_at_any_moment(tmp_path: Path, root: Path) -> None:
         before = await accepted(store)
     assert max(before.values(), default=1) == 1
     async with a_process(state, root) as process:
-        await _is_settled(process)
+        await asked(process, b"scan")
         process.kill()
     assert await taken_in(state) == on_disk(root)
 
 
-async def _is_settled(process: asyncio.subprocess.Process) -> None:
+async def asked(process: asyncio.subprocess.Process, question: bytes) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(b"?\n")
-    assert await process.stdout.readline() == b"settled\n"
+    process.stdin.write(question + b"\n")
+    assert await process.stdout.readline() == b"done\n"
 
 
 async def test_frozen_while_six_thousand_files_come(tmp_path: Path, root: Path) -> None:
     """The kernel's queue runs over without a word: 4,096 files fill it."""
     state = tmp_path / "state"
     async with a_process(state, root) as process:
+        await asked(process, b"scan")  # so that no scan of the start helps
         os.kill(process.pid, signal.SIGSTOP)
         await asyncio.to_thread(_write_many, root, 6_000)
         os.kill(process.pid, signal.SIGCONT)
-        await _is_settled(process)
+        await asked(process, b"6000")
         process.kill()
     assert await taken_in(state) == on_disk(root)
 

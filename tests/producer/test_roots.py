@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pq_daemon.jobs.order import Moment
 from pq_daemon.jobs.status import WatchState
 from pq_daemon.producer import roots
 from pq_daemon.producer.folders import watch_folders
 from pq_daemon.producer.grounds import scan_interval
+from pq_daemon.producer.plan import make_plan
+from pq_daemon.producer.reconcile import _gone_from
 from pq_daemon.producer.roots import KINDS, LOCAL, Settle
-from pq_daemon.store.protocol import FileState
-from tests.producer.folder import a_watch, accepted, all_jobs, count, on_disk, settings_of
+from pq_daemon.store.protocol import FileState, LedgerEntry
+from tests.producer.folder import FILES, a_watch, accepted, all_jobs, count, on_disk, settings_of
+from tests.support.builders import an_identity
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -190,6 +194,27 @@ async def test_a_link_that_is_set_to_another_directory(
         link.symlink_to("two")
         await are_taken(store, 2)
     assert await accepted(store) == on_disk(tmp_path / "one") + on_disk(tmp_path / "two")
+
+
+def test_nothing_is_gone_from_a_root_that_is_not_the_same_any_more(tmp_path: Path) -> None:
+    """The paths are looked at first, the root after them: whatever happens in between is seen."""
+    root = tmp_path / "in"
+    root.mkdir()
+    plan = make_plan(settings_of(tmp_path / "state", a_watch(root)))
+    path, before = bytes(root / "a"), roots.look(bytes(root))
+    rows = [an_entry(path)]
+    assert _gone_from(plan, bytes(root), before, rows, ()) == {path}
+    root.rename(tmp_path / "away")
+    assert _gone_from(plan, bytes(root), before, rows, ()) == frozenset()
+    root.mkdir()
+    assert _gone_from(plan, bytes(root), before, rows, ()) == frozenset()
+
+
+def an_entry(path: bytes) -> LedgerEntry:
+    identity = an_identity()
+    return LedgerEntry(
+        path, FILES, FileState.ACCEPTED, None, identity, identity, b"", None, False, Moment(0)
+    )
 
 
 def test_live_tells_directories_apart_that_share_an_inode_number(tmp_path: Path) -> None:

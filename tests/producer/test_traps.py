@@ -103,7 +103,7 @@ async def test_a_batch_too_large_is_left_to_a_full_scan(
     monkeypatch.setattr(events, "FLOOD", 10)
     async with watching() as producer:
         await survey_is_over(producer)
-        _write_many(root, 200)
+        await asyncio.to_thread(_write_many, root, 200)
         await all_taken(store, root)
     assert (await record(store)).missed_by_events == 0
 
