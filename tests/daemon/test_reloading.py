@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -59,6 +60,9 @@ def test_the_answer_for_programs_is_the_problem_itself(tmp_path: Path) -> None:
         assert answer.status == 422
         [error] = answer.body["errors"]
         assert (error["key"], error["line"]) == ("queue.files.setle", line)
+        printed = daemon.pq("--json", "reload")
+        assert printed.returncode == 78
+        assert json.loads(printed.stdout)["errors"] == [error]
 
 
 def test_a_changed_limit_and_a_new_watch_work_soon_and_what_runs_is_not_touched(

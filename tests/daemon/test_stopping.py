@@ -30,7 +30,12 @@ PAUSED = "paused = true\n"
 def ten_running(daemon: DaemonProcess) -> None:
     for number in range(10):
         daemon.drop(f"{number}.txt", str(number))
-    wait_for(lambda: len(daemon.api.jobs("&state=running")) == 10)
+    wait_for(lambda: busy_slots(daemon) == 10)
+
+
+def busy_slots(daemon: DaemonProcess) -> int:
+    slots = daemon.api.get("/api/v1/consumers").body["items"]
+    return sum(slot["state"] == "running" for slot in slots)
 
 
 @pytest.mark.parametrize("queues", [SLEEP, STUBBORN], ids=["obedient", "ignores TERM"])
