@@ -37,9 +37,16 @@ class FileVersion:
     identity: Identity
     inodes_count: bool
     sha256: bytes | None
+    place: bytes | None = None  # where it lies now, when it was claimed by moving
 
     @property
     def path(self) -> bytes:
+        """Where its bytes are."""
+        return self.place or self.origin
+
+    @property
+    def origin(self) -> bytes:
+        """Where it was found: what the ledger knows it by."""
         return self.root + b"/" + self.relpath
 
 

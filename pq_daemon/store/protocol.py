@@ -87,6 +87,8 @@ class Found:
     max_attempts: int
     hold: bool = False
     skip: bool = False  # it was there before the watch was, and existing = "skip"
+    unique: bool = False  # duplicates = "skip": the same content under another name makes no job
+    claim: int | None = None  # the claim that is fulfilled with this
 
 
 class Taken(StrEnum):
@@ -96,6 +98,7 @@ class Taken(StrEnum):
     KNOWN = "known"  # the version that was accepted before; the ledger row is up to date again
     SKIPPED = "skipped"  # existing = "skip"
     OUTPUT = "output"  # one of our own outputs
+    DUPLICATE = "duplicate"  # the same content has had its job under another name
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,17 @@ class WatchRecord:
     counts: Mapping[FileState, int]
     missed_by_events: int
     removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileClaim:
+    """A file about to be moved to its work directory: `<root>/.pq/work/<id>/<name>`."""
+
+    id: int
+    watch: WatchName
+    root: bytes
+    relpath: bytes
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +419,23 @@ class Store(Protocol):
         """Record that the dead epochs are cleaned up behind: survivors ended, jobs closed."""
         ...
 
+    async def amend(
+        self,
+        job: JobId,
+        actor: Actor,
+        *,
+        priority: Priority | None = None,
+        run_at: Moment | None = None,
+    ) -> Job:
+        """Change a waiting job's priority, or when a scheduled or retrying one comes due.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: its state does not allow it.
+
+        """
+        ...
+
     # queues
 
     async def configure_queues(self, queues: Sequence[QueueEntry]) -> None:
@@ -456,6 +487,28 @@ class Store(Protocol):
 
     async def accept(self, found: Sequence[Found]) -> list[Intake]:
         """Ledger row and job, in one transaction; what was accepted before makes none."""
+        ...
+
+    async def again(self, wanted: Submission, file: FileVersion, actor: Actor) -> Job:
+        """Accept a version that had its job once more; `file` is as it lies there now.
+
+        Raises:
+            NotFoundError: its path was never accepted.
+            ConflictError: it is another version now, which becomes a job by itself.
+
+        """
+        ...
+
+    async def claim_file(self, file: FileVersion) -> FileClaim:
+        """Commit to moving a ready file into its work directory."""
+        ...
+
+    async def file_claims(self) -> list[FileClaim]:
+        """Return the claims that were neither fulfilled by `accept` nor given up."""
+        ...
+
+    async def give_up_claim(self, claim: int) -> None:
+        """Record that a claim was undone: the file lies where it was found, or is gone."""
         ...
 
     async def vanish(self, paths: Sequence[bytes]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pq_daemon.errors import ConflictError, NotFoundError
 from pq_daemon.jobs.model import QueueName, WatchName
 from pq_daemon.jobs.states import Outcome, Reason, State
 from pq_daemon.jobs.versions import Identity
@@ -19,9 +21,12 @@ from pq_daemon.store.protocol import (
 )
 from tests.support.builders import (
     FILES,
+    PERSON,
     ROOT,
     WATCH,
     a_claim,
+    a_file,
+    a_submission,
     an_identity,
     ending,
     found,
@@ -195,3 +200,61 @@ async def test_misses_are_counted(engine: Store) -> None:
     [watch] = await engine.watches()
     assert watch.missed_by_events == 5
     assert watch.queue == QueueName("files")
+
+
+# --- duplicates, stat, once more, claims ---------------------------------------------------------
+
+
+async def test_the_same_content_under_another_name_may_be_skipped(engine: Store) -> None:
+    await take(engine, found(b"a.txt", sha256=SAME))
+    copy = replace(found(b"b.txt", sha256=SAME), unique=True)
+    assert await take(engine, copy, copy) == [Taken.DUPLICATE, Taken.KNOWN]
+    [entry] = (await engine.files(WATCH, frozenset({FileState.IGNORED}), None, 10)).items
+    assert entry.reason == "duplicate of a.txt"
+    rewritten = replace(found(b"b.txt", sha256=OTHER), unique=True)
+    assert await take(engine, rewritten) == [Taken.ACCEPTED]
+
+
+async def test_a_file_that_comes_back_is_no_duplicate_of_itself(engine: Store) -> None:
+    await take(engine, found(b"a.txt", identity=ONE))
+    await engine.vanish([b"/srv/files/a.txt"])
+    back = replace(found(b"a.txt", identity=ONE), unique=True)
+    assert await take(engine, back) == [Taken.ACCEPTED]
+
+
+async def test_without_content_the_stat_decides(engine: Store) -> None:
+    plain = found(identity=ONE, sha256=None)
+    await take(engine, plain)
+    chmod = found(identity=ONE._replace(ctime_ns=201), sha256=None)
+    touch = found(identity=ONE._replace(mtime_ns=101, ctime_ns=201), sha256=None)
+    assert await take(engine, chmod, touch) == [Taken.KNOWN, Taken.ACCEPTED]
+
+
+async def test_a_known_version_is_processed_once_more(engine: Store) -> None:
+    await take(engine, found(identity=ONE))
+    now_there = a_file(identity=ONE, sha256=None)
+    job = await engine.again(a_submission(payload=None), now_there, PERSON)
+    assert job.file is not None
+    assert (job.run, job.file.sha256) == (1, SAME)
+    entry = (await engine.entries([b"/srv/files/a.txt"]))[b"/srv/files/a.txt"]
+    assert (entry.job, entry.state) == (job.id, FileState.ACCEPTED)
+    assert await counts(engine) == {"accepted": 1}
+    with pytest.raises(ConflictError, match="has changed"):
+        await engine.again(a_submission(payload=None), a_file(), PERSON)
+    with pytest.raises(NotFoundError, match="never accepted"):
+        await engine.again(a_submission(payload=None), a_file(b"new.txt"), PERSON)
+
+
+async def test_a_claim_is_fulfilled_by_its_acceptance_or_given_up(engine: Store) -> None:
+    first = await engine.claim_file(a_file(b"in/a.pdf", identity=ONE))
+    second = await engine.claim_file(a_file(b"in/b.pdf"))
+    assert await engine.file_claims() == [first, second]
+    place = b"/srv/files/.pq/work/%d/a.pdf" % first.id
+    moved = replace(found(b"in/a.pdf", identity=ONE, place=place), claim=first.id)
+    assert await take(engine, moved) == [Taken.ACCEPTED]
+    await engine.give_up_claim(second.id)
+    assert await engine.file_claims() == []
+    [job] = (await engine.jobs(JobFilter(), None, 10)).items
+    assert job.file is not None
+    assert (job.file.path, job.file.origin) == (place, b"/srv/files/in/a.pdf")
+    assert b"/srv/files/in/a.pdf" in await engine.entries([b"/srv/files/in/a.pdf"])

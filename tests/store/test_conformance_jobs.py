@@ -280,3 +280,26 @@ async def test_who_did_what_is_kept(engine: Store) -> None:
     assert (submitted.action, cancelled.action) == ("job.submit", "job.cancel")
     assert (cancelled.actor, cancelled.reason) == (PERSON, "wrong folder")
     assert cancelled.detail == {"from": "queued", "to": "cancelled"}
+
+
+async def test_a_waiting_job_can_be_amended_and_keeps_its_moment(engine: Store) -> None:
+    first, second = await a_job(engine), await a_job(engine)
+    urgent = await engine.amend(second.id, PERSON, priority=Priority.URGENT)
+    assert urgent.priority is Priority.URGENT
+    [(_, claimed)] = (await engine.exchange([], a_claim(1))).claimed
+    assert claimed.id == second.id
+    back = await engine.amend(first.id, PERSON, priority=Priority.LOW)
+    again = await engine.amend(first.id, PERSON, priority=Priority.NORMAL)
+    assert (back.priority, again.rank) == (Priority.LOW, first.rank)
+    with pytest.raises(ConflictError, match="only waiting jobs"):
+        await engine.amend(claimed.id, PERSON, priority=Priority.LOW)
+
+
+async def test_only_a_job_that_waits_for_a_time_gets_another_one(engine: Store) -> None:
+    ahead = Moment(engine.now() + 60_000)
+    scheduled, _ = await engine.submit(a_submission(run_at=ahead), PERSON)
+    sooner = await engine.amend(scheduled.id, PERSON, run_at=Moment(ahead - 1000))
+    assert (sooner.state, sooner.run_at) == (State.SCHEDULED, ahead - 1000)
+    queued = await a_job(engine)
+    with pytest.raises(ConflictError, match="waits for no time"):
+        await engine.amend(queued.id, PERSON, run_at=ahead)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pq_daemon.errors import NotFoundError
+from pq_daemon.errors import ConflictError, NotFoundError
 from pq_daemon.jobs import order
 from pq_daemon.jobs.model import Job, JobId
 from pq_daemon.jobs.states import State, accepted_as
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 NO_FILE: Final[dict[str, Any]] = dict.fromkeys(
     ("watch", "root", "relpath", "shown", "inode", "size", "mtime_ns", "ctime_ns", "inodes_count",
-     "sha256")
+     "sha256", "place")
 )  # fmt: skip
 OUTPUT: Final = "output"
 EXISTING: Final = "existing"
@@ -108,7 +109,28 @@ def file_columns(file: FileVersion, names: Names) -> dict[str, Any]:
         "ctime_ns": ctime_ns,
         "inodes_count": int(file.inodes_count),
         "sha256": file.sha256,
+        "place": file.place,
     }
+
+
+def again(
+    transaction: Transaction, names: Names, wanted: Submission, file: FileVersion, actor: Actor
+) -> Job:
+    """Accept a known version once more: a person asked."""
+    stored = transaction.rows(queries.ENTRY, (file.origin,))
+    entry = rows.entry_from(stored[0], names) if stored else None
+    if entry is None or entry.accepted is None:
+        raise NotFoundError(f"{shown(file.relpath)} was never accepted: it is no known version")
+    if not entry.accepted.same_file(file.identity, inodes_count=file.inodes_count):
+        raise ConflictError(f"{shown(file.relpath)} has changed: it becomes a job of its own")
+    version = replace(file, sha256=entry.sha256)
+    number = insert_job(transaction, names, replace(wanted, file=version))
+    transaction.change(queries.TAKE_AGAIN, (number, file.origin))
+    if entry.state is not FileState.ACCEPTED:
+        count_move(transaction, names, entry, names.watch_id[entry.watch], FileState.ACCEPTED)
+    record(transaction, actor, "file.process", f"job {number}", job=number)
+    [row] = transaction.rows(queries.JOB, (number,))
+    return rows.job_from(row, names)
 
 
 # --- found files -------------------------------------------------------------------------------
@@ -119,28 +141,48 @@ def accept(transaction: Transaction, names: Names, found: Sequence[Found]) -> li
 
 
 def _accept_one(transaction: Transaction, names: Names, found: Found) -> Intake:
-    path = found.file.path
-    stored = transaction.rows(queries.ENTRY, (path,))
+    stored = transaction.rows(queries.ENTRY, (found.file.origin,))
     entry = rows.entry_from(stored[0], names) if stored else None
     taken = _judge(transaction, entry, found)
+    reason = None
+    if taken is Taken.ACCEPTED and (twin := _twin(transaction, names, found)) is not None:
+        taken, reason = Taken.DUPLICATE, f"duplicate of {shown(twin)}"
+    if found.claim is not None:
+        transaction.change(queries.DELETE_CLAIM, (found.claim,))
     if taken is Taken.ACCEPTED:
         job = insert_job(transaction, names, _submission(found))
         put_entry(transaction, names, entry, found, FileState.ACCEPTED, None, job)
         return Intake(taken, job)
-    if taken is Taken.OUTPUT:
-        put_entry(transaction, names, entry, found, FileState.IGNORED, OUTPUT, None)
-        return Intake(taken, None)
-    known = entry.job if entry is not None else None
-    if taken is Taken.KNOWN and known is not None:
+    known = entry.job if taken is Taken.KNOWN and entry is not None else None
+    if known is not None:
         _follow(transaction, known, found)
-    state = FileState.IGNORED if known is None else FileState.ACCEPTED
-    put_entry(transaction, names, entry, found, state, EXISTING if known is None else None, known)
+        put_entry(transaction, names, entry, found, FileState.ACCEPTED, None, known)
+    else:
+        reason = reason or _ignored_because(taken, entry)
+        put_entry(transaction, names, entry, found, FileState.IGNORED, reason, None)
     return Intake(taken, known)
+
+
+def _ignored_because(taken: Taken, entry: LedgerEntry | None) -> str:
+    if taken is Taken.OUTPUT:
+        return OUTPUT
+    was_ignored = entry is not None and entry.state is FileState.IGNORED
+    return (entry.reason if entry and was_ignored else None) or EXISTING
+
+
+def _twin(transaction: Transaction, names: Names, found: Found) -> bytes | None:
+    """Another path of the watch whose same content has had its job, when that matters."""
+    file = found.file
+    if not found.unique or file.sha256 is None or file.watch is None:
+        return None
+    watch = names.watch_id[file.watch]
+    same = transaction.rows(queries.SAME_CONTENT, (watch, file.sha256, file.origin))
+    return bytes(same[0][0])[len(file.root) + 1 :] if same else None
 
 
 def _judge(transaction: Transaction, entry: LedgerEntry | None, found: Found) -> Taken:
     file = found.file
-    if _is_output(transaction, file.path, file.identity):
+    if _is_output(transaction, file.origin, file.identity):
         return Taken.OUTPUT
     if entry is None or entry.accepted is None:
         return Taken.SKIPPED if found.skip else Taken.ACCEPTED
@@ -148,11 +190,17 @@ def _judge(transaction: Transaction, entry: LedgerEntry | None, found: Found) ->
         entry.accepted, file.identity, gone=entry.gone, inodes_count=file.inodes_count
     )
     if verdict is Verdict.HASH:
-        same = entry.sha256 is not None and entry.sha256 == file.sha256
-        verdict = Verdict.KNOWN if same else Verdict.NEW
+        verdict = Verdict.KNOWN if _is_same(entry, entry.accepted, file) else Verdict.NEW
     if verdict is Verdict.KNOWN and entry.job is not None and _was_undone(transaction, entry.job):
         verdict = Verdict.NEW
     return Taken.KNOWN if verdict is Verdict.KNOWN else Taken.ACCEPTED
+
+
+def _is_same(entry: LedgerEntry, accepted: Identity, file: FileVersion) -> bool:
+    """Whether a file that looks changed is the same version: by content, else by its stat."""
+    if file.sha256 is None:  # identify = "stat"
+        return accepted.same_file(file.identity, inodes_count=file.inodes_count)
+    return entry.sha256 == file.sha256
 
 
 def _is_output(transaction: Transaction, path: bytes, identity: Identity) -> bool:
@@ -192,7 +240,7 @@ def put_entry(
     seen = rows.stored(file.identity)
     transaction.change(
         queries.PUT_ENTRY,
-        (file.path, watch, state.value, reason, *seen, *seen, file.sha256, job, 0,
+        (file.origin, watch, state.value, reason, *seen, *seen, file.sha256, job, 0,
          transaction.moment),
     )  # fmt: skip
     count_move(transaction, names, before, watch, state)

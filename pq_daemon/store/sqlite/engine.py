@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
-    from pq_daemon.jobs.model import Attempt, Job, JobId, QueueName, WatchName
+    from pq_daemon.jobs.model import Attempt, FileVersion, Job, JobId, QueueName, WatchName
     from pq_daemon.jobs.order import Moment, Priority
     from pq_daemon.jobs.states import Event
     from pq_daemon.store.feed import Feed
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Claim,
         Disposition,
         Ending,
+        FileClaim,
         FileState,
         Found,
         Intake,
@@ -121,6 +122,16 @@ class SqliteStore:
             max_attempts=max_attempts,
         )
 
+    async def amend(
+        self,
+        job: JobId,
+        actor: Actor,
+        *,
+        priority: Priority | None = None,
+        run_at: Moment | None = None,
+    ) -> Job:
+        return await self._write(moving.amend, self._names, job, actor, priority, run_at)
+
     async def exchange(self, endings: Sequence[Ending], claim: Claim) -> Exchange:
         return await self._write(exchanging.exchange, self._names, self.epoch, endings, claim)
 
@@ -193,6 +204,18 @@ class SqliteStore:
 
     async def accept(self, found: Sequence[Found]) -> list[Intake]:
         return await self._write(accepting.accept, self._names, found)
+
+    async def again(self, wanted: Submission, file: FileVersion, actor: Actor) -> Job:
+        return await self._write(accepting.again, self._names, wanted, file, actor)
+
+    async def claim_file(self, file: FileVersion) -> FileClaim:
+        return await self._write(files.claim_file, self._names, file)
+
+    async def file_claims(self) -> list[FileClaim]:
+        return await self._write(files.file_claims, self._names)
+
+    async def give_up_claim(self, claim: int) -> None:
+        await self._write(files.give_up_claim, claim)
 
     async def vanish(self, paths: Sequence[bytes]) -> None:
         await self._write(files.vanish, self._names, paths)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from pq_daemon.errors import NotFoundError
 from pq_daemon.store.feed import Fact
-from pq_daemon.store.protocol import Disposition, FileState
+from pq_daemon.store.protocol import Disposition, FileClaim, FileState
 from pq_daemon.store.sqlite import queries, rows
 from pq_daemon.store.sqlite.accepting import count_move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pq_daemon.jobs.model import JobId, WatchName
+    from pq_daemon.jobs.model import FileVersion, JobId, WatchName
     from pq_daemon.store.protocol import Epoch, LedgerEntry, Publication, Sighting
     from pq_daemon.store.sqlite.rows import Names
     from pq_daemon.store.sqlite.transaction import Transaction
@@ -70,6 +70,31 @@ def missed(transaction: Transaction, watch: WatchName, count: int) -> None:
         raise NotFoundError(f"no watch {watch!r}")
 
 
+# --- claims ------------------------------------------------------------------------------------
+
+
+def claim_file(transaction: Transaction, names: Names, file: FileVersion) -> FileClaim:
+    if file.watch is None:
+        raise NotFoundError("only a file of a watch can be claimed")
+    number = transaction.insert(
+        queries.INSERT_CLAIM,
+        (names.watch_id[file.watch], file.root, file.relpath, *rows.stored(file.identity),
+         transaction.moment),
+    )  # fmt: skip
+    return FileClaim(number, file.watch, file.root, file.relpath, file.identity)
+
+
+def file_claims(transaction: Transaction, names: Names) -> list[FileClaim]:
+    return [
+        FileClaim(number, names.watch[watch], root, relpath, rows.identity(*seen))
+        for number, watch, root, relpath, *seen in transaction.rows(queries.CLAIMS)
+    ]
+
+
+def give_up_claim(transaction: Transaction, claim: int) -> None:
+    transaction.change(queries.DELETE_CLAIM, (claim,))
+
+
 # --- after-actions -----------------------------------------------------------------------------
 
 
@@ -90,9 +115,9 @@ def disposed(
     [row] = transaction.rows(queries.JOB, (job,))
     found = rows.job_from(row, names)
     if result == PUT_AWAY and found.file is not None:
-        entry = read_entry(transaction, names, found.file.path)
+        entry = read_entry(transaction, names, found.file.origin)
         if entry is not None and entry.job == job:
-            vanish(transaction, names, [found.file.path])
+            vanish(transaction, names, [found.file.origin])
     transaction.tell(Fact("file.disposed", job, found.queue, {"result": result}))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pq_daemon.errors import ConflictError, NotFoundError
 from pq_daemon.jobs import order
-from pq_daemon.jobs.states import MOVES, Event, State, released_to
+from pq_daemon.jobs.order import Moment
+from pq_daemon.jobs.states import MOVES, WAITING, Event, State, released_to
 from pq_daemon.store.feed import Fact
 from pq_daemon.store.sqlite import queries, rows
 from pq_daemon.store.sqlite.people import record
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pq_daemon.jobs.model import Job, JobId
-    from pq_daemon.jobs.order import Moment, Priority
+    from pq_daemon.jobs.order import Priority
     from pq_daemon.store.protocol import Actor
     from pq_daemon.store.sqlite.rows import Names
     from pq_daemon.store.sqlite.transaction import Transaction
@@ -62,6 +63,35 @@ def act(
         Fact(TOLD[event], number, after.queue, {"state": after.state.value, "by": actor.name})
     )
     return after
+
+
+def amend(
+    transaction: Transaction,
+    names: Names,
+    number: JobId,
+    actor: Actor,
+    priority: Priority | None,
+    run_at: Moment | None,
+) -> Job:
+    """Change a waiting job's priority or its time; its moment in the queue stays."""
+    before = read_job(transaction, names, number)
+    if before.state not in WAITING:
+        raise ConflictError(f"job {number} is {before.state}: only waiting jobs can be changed")
+    if run_at is not None and before.run_at is None:
+        raise ConflictError(f"job {number} is {before.state} and waits for no time")
+    chosen = priority or before.priority
+    queued_at = before.rank + order.HEAD_START_MS[before.priority]
+    values = {
+        "id": number,
+        "priority": chosen.value,
+        "rank": order.rank(Moment(queued_at), chosen),
+        "run_at": before.run_at if run_at is None else run_at,
+    }
+    transaction.change(queries.AMEND, values)
+    detail = {"priority": chosen.value, "run_at": values["run_at"]}
+    record(transaction, actor, "job.amend", f"job {number}", job=number, detail=detail)
+    transaction.tell(Fact("job.amended", number, before.queue, {**detail, "by": actor.name}))
+    return read_job(transaction, names, number)
 
 
 def read_job(transaction: Transaction, names: Names, number: JobId) -> Job:

@@ -17,18 +17,18 @@ def sources(event: Event) -> str:
 
 JOB_COLUMNS: Final = """id, queue, state, reason, priority, rank, run, attempt, spent, max_attempts,
     created_at, run_at, started_at, finished_at, cancel_requested_at, watch, root, relpath, inode,
-    size, mtime_ns, ctime_ns, inodes_count, sha256, payload, key, error, result, progress_percent,
-    progress_text, held_from"""
+    size, mtime_ns, ctime_ns, inodes_count, sha256, place, payload, key, error, result,
+    progress_percent, progress_text, held_from"""
 
 # --- jobs: accepting and moving ---------------------------------------------------------------
 
 INSERT_JOB: Final = """
 INSERT INTO jobs (queue, state, priority, rank, queued_at, max_attempts, created_at, run_at,
     held_from, watch, root, relpath, shown, inode, size, mtime_ns, ctime_ns, inodes_count, sha256,
-    payload, key)
+    place, payload, key)
 VALUES (:queue, :state, :priority, :rank, :queued_at, :max_attempts, :created_at, :run_at,
     :held_from, :watch, :root, :relpath, :shown, :inode, :size, :mtime_ns, :ctime_ns, :inodes_count,
-    :sha256, :payload, :key)
+    :sha256, :place, :payload, :key)
 """
 
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
@@ -66,6 +66,11 @@ UPDATE jobs SET state = 'queued', reason = NULL, finished_at = NULL, run = run +
     priority = :priority, max_attempts = :max_attempts, cancel_requested_at = NULL, error = NULL,
     result = NULL, progress_percent = NULL, progress_text = NULL
 WHERE id = :id AND state IN ({sources(Event.RETRY)})
+"""
+
+AMEND: Final = """
+UPDATE jobs SET priority = :priority, rank = :rank, run_at = :run_at
+WHERE id = :id AND state IN ('held', 'queued', 'retrying', 'scheduled')
 """
 
 # --- jobs: the exchange -----------------------------------------------------------------------
@@ -134,7 +139,7 @@ INSERT OR REPLACE INTO dispositions (job, run, kind, directory, committed_at) VA
 """
 DISPOSITIONS: Final = """
 SELECT d.job, d.kind, d.directory, j.watch, j.root, j.relpath, j.inode, j.size, j.mtime_ns,
-    j.ctime_ns, j.inodes_count, j.sha256
+    j.ctime_ns, j.inodes_count, j.sha256, j.place
 FROM dispositions AS d JOIN jobs AS j ON j.id = d.job
 WHERE d.done_at IS NULL ORDER BY d.committed_at LIMIT 1000
 """
@@ -222,6 +227,19 @@ ON CONFLICT (path) DO UPDATE SET watch = excluded.watch, state = excluded.state,
     sha256 = excluded.sha256, job = excluded.job, gone = excluded.gone,
     changed_at = excluded.changed_at
 """
+SAME_CONTENT: Final = """
+SELECT path FROM ledger
+WHERE watch = ? AND sha256 = ? AND job IS NOT NULL AND path <> ? LIMIT 1
+"""
+TAKE_AGAIN: Final = "UPDATE ledger SET job = ?, state = 'accepted', reason = NULL WHERE path = ?"
+INSERT_CLAIM: Final = """
+INSERT INTO claims (watch, root, relpath, inode, size, mtime_ns, ctime_ns, at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+CLAIMS: Final = """
+SELECT id, watch, root, relpath, inode, size, mtime_ns, ctime_ns FROM claims ORDER BY id
+"""
+DELETE_CLAIM: Final = "DELETE FROM claims WHERE id = ?"
 VANISH: Final = """
 UPDATE ledger SET state = 'vanished', gone = 1, changed_at = ? WHERE path = ?
 """

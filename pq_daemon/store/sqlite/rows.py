@@ -92,13 +92,14 @@ def job_from(row: tuple[Any, ...], names: Names) -> Job:
     (
         number, queue, state, reason, priority, rank, run, attempt, spent, max_attempts,
         created_at, run_at, started_at, finished_at, cancel_requested_at, watch, root, relpath,
-        inode, size, mtime_ns, ctime_ns, inodes_count, sha256, payload, key, error, result,
-        percent, text, held_from,
+        inode, size, mtime_ns, ctime_ns, inodes_count, sha256, place, payload, key, error,
+        result, percent, text, held_from,
     ) = row  # fmt: skip
     file = None
     if relpath is not None:
         file = file_from(
-            (watch, root, relpath, inode, size, mtime_ns, ctime_ns, inodes_count, sha256), names
+            (watch, root, relpath, inode, size, mtime_ns, ctime_ns, inodes_count, sha256, place),
+            names,
         )
     return Job(
         number,
@@ -127,7 +128,7 @@ def job_from(row: tuple[Any, ...], names: Names) -> Job:
 
 
 def file_from(columns: Sequence[Any], names: Names) -> FileVersion:
-    watch, root, relpath, inode, size, mtime_ns, ctime_ns, inodes_count, sha256 = columns
+    watch, root, relpath, inode, size, mtime_ns, ctime_ns, inodes_count, sha256, place = columns
     return FileVersion(
         names.watch.get(watch),
         root,
@@ -135,6 +136,7 @@ def file_from(columns: Sequence[Any], names: Names) -> FileVersion:
         identity(inode, size, mtime_ns, ctime_ns),
         bool(inodes_count),
         sha256,
+        place,
     )
 
 

@@ -97,6 +97,7 @@ CREATE TABLE jobs (
     ctime_ns INTEGER,
     inodes_count INTEGER,
     sha256 BLOB,
+    place BLOB,                                 -- where a file claimed by moving lies
     payload TEXT,
     key TEXT,
     error TEXT,
@@ -193,6 +194,20 @@ CREATE TABLE ledger (
     CHECK (state <> 'accepted' OR accepted_inode IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ledger_listed ON ledger (watch, state, changed_at, path);
+CREATE INDEX ledger_content ON ledger (watch, sha256) WHERE sha256 IS NOT NULL AND job IS NOT NULL;
+
+-- Files about to be moved into their watch's work directory: each is finished or undone by a start.
+CREATE TABLE claims (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    watch INTEGER NOT NULL REFERENCES watches (id),
+    root BLOB NOT NULL,
+    relpath BLOB NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
 
 -- After-actions: committed to with the job's end, done (or left alone) afterwards.
 CREATE TABLE dispositions (
