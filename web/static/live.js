@@ -113,7 +113,7 @@ export class Live {
     if (since < OFFLINE_AFTER) {
       this.show("wait", "Reconnecting");
       clearTimeout(this.offline);
-      this.offline = setTimeout(() => this.lostAt && this.showLost(), OFFLINE_AFTER);
+      this.offline = setTimeout(() => this.lostAt && this.showLost(), OFFLINE_AFTER - since);
       return;
     }
     const clock = this.lostAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
