@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.daemon_process import FILES_WATCH, HASH_QUEUE, DaemonProcess
+from tests.support.daemon_process import HASH_QUEUE, DaemonProcess
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -337,14 +337,11 @@ def test_watches_files_and_rescan(daemon: DaemonProcess) -> None:
     assert daemon.pq("files", "nosuch").returncode == 1
 
 
-def test_stats_says_whether_all_is_well(daemon: DaemonProcess) -> None:
+def test_stats_and_check_say_whether_all_is_well(daemon: DaemonProcess) -> None:
     text = said(daemon, "stats")
     assert text.startswith("Healthy")
     assert "since ever:" in text
     assert body(daemon, "stats")["slots"]["total"] == 4
-
-
-def test_check_against_the_running_configuration(daemon: DaemonProcess) -> None:
     assert "the configuration is valid" in said(daemon, "check")
 
 
@@ -387,7 +384,7 @@ def test_tail_tells_what_happens(daemon: DaemonProcess) -> None:
 
 
 def test_tail_goes_on_over_a_restart_and_says_what_is_missing(tmp_path: Path) -> None:
-    with DaemonProcess(tmp_path, watches=FILES_WATCH) as daemon:
+    with DaemonProcess(tmp_path) as daemon:
         daemon.drop("a.txt")
         wait_for(lambda: daemon.api.jobs("&state=succeeded"))
         with running(daemon, "tail") as following:
