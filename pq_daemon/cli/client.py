@@ -85,6 +85,9 @@ class Api:
         content = {} if body is None else body
         return _understood(*await self._ask("POST", path, {}, body=content))
 
+    async def patch(self, path: str, body: object) -> Answer:
+        return _understood(*await self._ask("PATCH", path, {}, body=body))
+
     async def content(
         self,
         path: str,

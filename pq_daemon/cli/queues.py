@@ -1,7 +1,8 @@
-"""Commands about queues and the whole: queues, pause, resume, stats."""
+"""Commands about queues and the whole: queues, pause, resume, limit, stats."""
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -10,7 +11,6 @@ from pq_daemon.cli.command import asking
 from pq_daemon.cli.exits import Exit
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping
 
     from pq_daemon.cli.client import Answer, Api
@@ -33,6 +33,14 @@ def add_commands(commands: Register) -> None:
         which.add_argument("queue", metavar="QUEUE", nargs="?")
         which.add_argument("--all", action="store_true", help="every queue")
         words.add_argument("--reason", metavar="TEXT", default="", help="kept with the change")
+    words = commands.add("limit", asking(limit), "set how many jobs of a queue may run at once")
+    words.add_argument("queue", metavar="QUEUE")
+    how = words.add_mutually_exclusive_group(required=True)
+    how.add_argument(
+        "limit", metavar="N", nargs="?", type=number, help="0: as many as there are slots"
+    )
+    how.add_argument("--reset", action="store_true", help="what the configuration says")
+    words.add_argument("--reason", metavar="TEXT", default="", help="kept with the change")
     commands.add("stats", asking(stats), "show the totals since ever, and what goes on now")
 
 
@@ -100,6 +108,28 @@ def told(arguments: argparse.Namespace, answer: Answer) -> None:
     queue = answer.body
     state = "paused" if queue["paused"] else "open"
     printing.say(f"{queue['name']}  {state}")
+
+
+def number(text: str) -> int:
+    if not (text.isdecimal() and text.isascii()):
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of jobs')
+    return int(text)
+
+
+async def limit(arguments: argparse.Namespace, api: Api) -> Exit:
+    """Set a person's limit, which wins over the file's until that key in the file changes."""
+    body: dict[str, object] = {"concurrency": None if arguments.reset else arguments.limit}
+    if arguments.reason:
+        body["reason"] = arguments.reason
+    answer = await api.patch(f"/queues/{quote(arguments.queue, safe='')}", body)
+    if arguments.json:
+        printing.answer(answer.text)
+    else:
+        queue = answer.body
+        most = queue["concurrency"] or "as many as there are slots"
+        by = ", as the configuration says" if arguments.reset else ""
+        printing.say(f"{queue['name']}  limit {most}{by}")
+    return Exit.DONE
 
 
 TOTALS: Final = ("accepted", "attempts", "succeeded", "failed", "cancelled", "retried", "lost")

@@ -149,7 +149,7 @@ class QueueSettings(Table):
     backoff: BackoffSettings = BackoffSettings()
     priority: Priority = Priority.NORMAL
     paused: bool = False
-    hold_new: Annotated[bool, LATER] = False
+    hold_new: bool = False
     success_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (0,)
     discard_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (65,)
     retry_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (75,)

@@ -233,7 +233,7 @@ class Intake:
             watch.queue,
             watch.priority,
             watch.max_attempts,
-            hold=file.existing and watch.existing == "hold",
+            hold=watch.hold_new or (file.existing and watch.existing == "hold"),
             skip=file.existing and watch.existing == "skip",
         )
 

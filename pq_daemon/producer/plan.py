@@ -46,6 +46,7 @@ class Watch:
     settle: Settle
     min_size: int
     existing: Literal["run", "skip", "hold"]
+    hold_new: bool
     rescan: float
     targets: tuple[bytes, ...]
 
@@ -175,6 +176,7 @@ def _resolved(watch: WatchSettings, settings: Settings) -> Watch:
         settle=Settle(None if watch.settle == "auto" else watch.settle),
         min_size=watch.min_size,
         existing=watch.existing,
+        hold_new=queue.hold_new,
         rescan=watch.rescan,
         targets=tuple(
             target

@@ -20,6 +20,7 @@ from pq_daemon.server.pages.rendering import set_up
 from pq_daemon.server.password_desk import PasswordDesk
 from pq_daemon.server.queries import refuse_parameters
 from pq_daemon.server.resources import (
+    amending,
     attempts,
     audit,
     configuration,
@@ -50,6 +51,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *static.ROUTES,
     *health.ROUTES,
     *jobs.ROUTES,
+    *amending.ROUTES,
     *attempts.ROUTES,
     *queues.ROUTES,
     *watches.ROUTES,

@@ -40,6 +40,10 @@ def patch(path: str, handler: Handler, need: Need) -> Route:
     return Route("PATCH", API + path, handler, need)
 
 
+def delete(path: str, handler: Handler, need: Need) -> Route:
+    return Route("DELETE", API + path, handler, need)
+
+
 def page(path: str, handler: Handler, need: Need = "viewer") -> Route:
     return Route("GET", path, handler, need, None)
 

@@ -365,7 +365,6 @@ def test_listening_to_this_machine(listen: str) -> None:
         ("server", 'public_url = "https://x"', 'public_url = ""'),
         ("server", 'trusted_proxies = ["10.0.0.1"]', "trusted_proxies = []"),
         ("server", "metrics_public = true", "metrics_public = false"),
-        ("queue.files", "hold_new = true", "hold_new = false"),
         ("queue.files", 'memory_limit = "1GiB"', 'memory_limit = ""'),
         ("queue.files", "nice = 5", "nice = 0"),
         ("queue.files", 'io = "idle"', 'io = "normal"'),

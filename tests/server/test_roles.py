@@ -41,10 +41,12 @@ OPERATORS = {
     ("POST", "/api/v1/jobs/{id}/hold"),
     ("POST", "/api/v1/jobs/{id}/release"),
     ("POST", "/api/v1/jobs/{id}/run-now"),
+    ("PATCH", "/api/v1/jobs/{id}"),
     ("POST", "/api/v1/watches/{name}/rescan"),
 }
 MANAGERS = {
     ("POST", "/manager/queues/{name}/{action}"),
+    ("DELETE", "/api/v1/jobs/{id}"),
     ("PATCH", "/api/v1/queues/{name}"),
     ("POST", "/api/v1/queues/{name}/pause"),
     ("POST", "/api/v1/queues/{name}/resume"),
@@ -110,9 +112,9 @@ async def test_a_route_that_is_not_there_is_a_problem_of_its_own_kind(site: Site
             assert answer.status == 404
             assert answer.content_type == "application/problem+json"
             assert (await answer.json(content_type=None))["code"] == "not_found"
-        async with session.delete("/api/v1/jobs/1") as answer:
+        async with session.delete("/api/v1/queues/files") as answer:
             assert answer.status == 405
-            assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
+            assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "PATCH"}
 
 
 async def test_a_role_that_was_taken_away_is_gone_with_the_next_request(site: Site) -> None:

@@ -112,7 +112,7 @@ def submission(body: Mapping[str, Any], settings: Settings) -> Submission:
         payload=_payload(body) if "payload" in body else None,
         key=_key(body),
         run_at=_run_at(body),
-        hold=_hold(body),
+        hold=_hold(body, queue.hold_new),
     )
 
 
@@ -175,8 +175,8 @@ def _run_at(body: Mapping[str, Any]) -> Moment | None:
         raise InvalidRequestError("run_at: a time such as 2026-11-24T08:00:00Z is needed") from None
 
 
-def _hold(body: Mapping[str, Any]) -> bool:
-    hold = body.get("hold", False)
+def _hold(body: Mapping[str, Any], default: bool) -> bool:
+    hold = body.get("hold", default)
     if not isinstance(hold, bool):
         raise InvalidRequestError("hold: true or false is needed")
     return hold
