@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -62,7 +63,9 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     except PqError as error:
         return _told(request, from_pq(error))
     except web.HTTPException as error:
-        return _told(request, from_http(error)) if error.status >= 400 else error  # noqa: PLR2004
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        return _told(request, from_http(error))
     except Exception:  # the request door: one bad request must not cost more than itself
         trace = secrets.token_hex(8)
         log.exception("request failed", extra={"trace": trace, "route": _route_of(request)})
@@ -71,10 +74,11 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _told(request: web.Request, problem: Problem) -> web.StreamResponse:
-    if problem.status == 401:  # noqa: PLR2004
+    unknown = problem.status == HTTPStatus.UNAUTHORIZED
+    if unknown:
         problem.headers.setdefault("WWW-Authenticate", "Bearer")
     if is_for_people(request):
-        return to_login(request) if problem.status == 401 else error_page(request, problem)  # noqa: PLR2004
+        return to_login(request) if unknown else error_page(request, problem)
     return problem.response()
 
 
@@ -91,7 +95,7 @@ def _route_of(request: web.Request) -> str:
 @web.middleware
 async def host(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse names that are not ours."""
-    if not is_on_socket(request) and not request.app[ACCESS].answers_to(request.host):
+    if not is_on_socket(request) and not request.app[ACCESS].answers_to(host_of(request)):
         raise Problem(
             403,
             "host_not_allowed",
@@ -126,7 +130,12 @@ def _comes_from_us(request: web.Request) -> bool:
 
 def _is_our_origin(request: web.Request, given: str) -> bool:
     parts = urlsplit(given)
-    return parts.scheme == request.scheme and parts.netloc.lower() == request.host.lower()
+    return parts.scheme == request.scheme and parts.netloc.lower() == host_of(request).lower()
+
+
+def host_of(request: web.Request) -> str:
+    """Return the host that was named; aiohttp would fill in a missing one."""
+    return request.headers.get("Host", "")
 
 
 def identify(rights: SocketRights) -> Middleware:

@@ -32,7 +32,8 @@ window.shift = 0;
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) {
     window.shift += entry.value;
-    window.shifted = entry.sources.map((source) => source.node?.outerHTML ?? source.node?.textContent);
+    const told = (node) => node?.outerHTML ?? node?.textContent;
+    window.shifted = entry.sources.map((source) => told(source.node));
   }
 }).observe({ type: "layout-shift", buffered: false });
 """

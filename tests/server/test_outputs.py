@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,13 @@ from pq_daemon.server.resources.attempts import Part, part_of
 from pq_daemon.store.outputs import Stream, framed
 from pq_daemon.store.protocol import Claim
 from tests.support.builders import a_running_job, ending
+from tests.support.serving import a_site, some_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pq_daemon.jobs.model import Job
+    from pq_daemon.store.sqlite.engine import SqliteStore
     from tests.support.serving import Site
 
 SAID = framed(Stream.STDOUT, b"one\n") + framed(Stream.STDERR, b"\xff!\n")
@@ -108,6 +113,20 @@ async def test_output_can_be_read_while_it_is_written(site: Site) -> None:
         out.write(framed(Stream.STDERR, b"x" * 200_000) + torn[:-3])
     status, body, _ = await read(site, path, Range="bytes=6-")
     assert (status, body) == (206, b"x" * 200_000)
+
+
+async def test_a_reader_who_leaves_is_no_error(
+    store: SqliteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_site(some_settings(tmp_path), store) as site:
+        job = await a_running_job(store)
+        file = store.outputs.head(job.id, 1)
+        await asyncio.to_thread(file.write_bytes, framed(Stream.STDOUT, b"x" * 20_000_000))
+        async with site.signed_in("vera") as session:
+            answer = await session.get(f"/api/v1/jobs/{job.id}/attempts/1/output")
+            assert await answer.content.read(1000)
+            answer.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_unknown_attempts_are_not_found(site: Site) -> None:

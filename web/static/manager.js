@@ -54,7 +54,7 @@ function showNote(row, job) {
     write(find(".progress-text", note), display(job.progress.text));
     return;
   }
-  const text = noteOf(job) || row.dataset.folder;
+  const text = noteOf(job) || row.dataset.about;
   if (note.textContent.trim() !== text) {
     const line = made("bdi", "", text);
     line.title = text;

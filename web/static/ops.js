@@ -42,6 +42,7 @@ function showHealth(health) {
 // --- slots
 
 function showConsumers(consumers) {
+  if (consumers.length !== all("[data-slot]").length) return lookAnew();
   for (const slot of consumers) {
     const tile = find(`[data-slot="${slot.slot}"]`);
     if (tile) showSlot(tile, slot);
@@ -77,7 +78,16 @@ function linked(job, content) {
 
 // --- queues and watches
 
+// A reload of the configuration can change how many of everything there are: then, and only then,
+// the wall is drawn anew.
+function lookAnew() {
+  if (document.body.dataset.leaving) return;
+  document.body.dataset.leaving = "yes";
+  setTimeout(() => location.reload(), 300);
+}
+
 function showQueues(queues) {
+  if (queues.length !== all("[data-queues] tbody tr").length) return lookAnew();
   for (const queue of queues) {
     const row = find(`[data-queues] [data-queue="${CSS.escape(queue.name)}"]`);
     if (!row) continue;
@@ -87,6 +97,7 @@ function showQueues(queues) {
 }
 
 function showWatches(watches) {
+  if (watches.length !== all("[data-watch]").length) return lookAnew();
   for (const watch of watches) {
     const line = find(`[data-watch="${CSS.escape(watch.name)}"]`);
     if (!line) continue;
@@ -113,7 +124,7 @@ let drawing = 0;
 function hearEvents(batch, kind) {
   if (kind === "gap") return;
   for (const { job, data } of batch) if (job && data.name) learn(job, data.name);
-  const fresh = batch.slice(-lines.length).reverse();
+  const fresh = batch.filter((event) => event.type !== "job.progress").slice(-lines.length).reverse();
   events = (kind === "snapshot" ? fresh : [...fresh, ...events]).slice(0, lines.length);
   drawSoon();
 }
@@ -151,7 +162,7 @@ function showEvent(line, event) {
   time.title = new Date(event.at).toLocaleString();
   write(time, clock(event.at));
   what.replaceChildren(icon(word), made("span", "", plain(group === "job" ? word : `${group} ${word}`)));
-  who.replaceChildren(...(event.job ? [linked(event.job, made("bdi", "", display(event.data.name ?? names.get(event.job) ?? `job ${event.job}`)))] : []));
+  who.replaceChildren(...(event.job ? [linked(event.job, nameOf(event.data.name ?? names.get(event.job) ?? `job ${event.job}`))] : []));
   write(queue, event.queue ?? "");
 }
 

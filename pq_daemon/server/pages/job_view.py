@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pq_daemon.jobs.states import FINAL, MOVES, Event, State, allows
 from pq_daemon.runtime.names import shown
-from pq_daemon.server.pages.showing import Middle, display, middle
+from pq_daemon.server.pages.showing import Middle, display, middle, size
 from pq_daemon.server.resources.jobs import ACTIONS
 from pq_daemon.server.values import base_name
 
@@ -60,7 +60,7 @@ class JobView:
     state: State
     name: Middle
     full_name: str
-    folder: str
+    about: str
     is_file: bool
     progress: Progress | None
     when: Moment | None
@@ -86,7 +86,7 @@ def job_view(job: Job, progress: Progress | None = None) -> JobView:
         state=job.state,
         name=middle(name),
         full_name=display(full),
-        folder=_folder(job),
+        about=_about(job),
         is_file=job.file is not None,
         progress=(progress or job.progress) if running else None,
         when=_when(job),
@@ -97,15 +97,13 @@ def job_view(job: Job, progress: Progress | None = None) -> JobView:
     )
 
 
-def _folder(job: Job) -> str:
-    """Where below its root the file lies; what a payload is instead."""
+def _about(job: Job) -> str:
+    """Where below its root the file lies, and its size; what a payload is instead."""
     if job.file is None:
         return "payload"
-    return (
-        display(shown(job.file.relpath.rpartition(b"/")[0])) + "/"
-        if b"/" in job.file.relpath
-        else ""
-    )
+    folder, slash, _ = job.file.relpath.rpartition(b"/")
+    parts = [display(shown(folder + slash))] if slash else []
+    return " · ".join([*parts, size(job.file.identity.size)])
 
 
 def _when(job: Job) -> Moment | None:

@@ -40,11 +40,16 @@ async def show(request: web.Request) -> web.Response:
         "queues": [values.queue(one, named=named) for one in records],
         "watches": watch_values(await store.watches(), controls) if named else [],
         "scans": {watch.name: _ago(watch.last_scan, now) for watch in controls.watches()},
-        "events": [values.event(one, store.feed.epoch) for one in reversed(told[-FEED:])],
+        "events": [values.event(one, store.feed.epoch) for one in _latest(told)],
         "names": _names(told, slots) if named else {},
         "feed_rows": FEED,
     }
     return render(request, "ops.html", context)
+
+
+def _latest(told: Sequence[Told]) -> list[Told]:
+    """The newest events first; progress is shown by the slots, not told line by line."""
+    return [one for one in reversed(told) if one.fact.type != "job.progress"][:FEED]
 
 
 def _names(told: Sequence[Told], slots: Sequence[SlotStatus]) -> dict[str, str]:

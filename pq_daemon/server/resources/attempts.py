@@ -129,6 +129,8 @@ async def _sent(
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
+    except ConnectionError:
+        return response  # the reader has left: that is theirs to decide
     return response
 
 
