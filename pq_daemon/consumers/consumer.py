@@ -144,7 +144,7 @@ class Consumer:
         except Stopped:
             return self._stopped(attempt)
         finally:
-            if work.needs_room:
+            if work.needs_cleaning:
                 await self._tools.threads.see_through(work.clean)
 
     @staticmethod

@@ -52,7 +52,13 @@ def arguments(command: Sequence[str], given: Mapping[str, bytes]) -> list[bytes]
         PlaceholderError: a placeholder has no value for this job.
 
     """
-    return [expand(argument, given) for argument in command]
+    return [_filled(argument, given) for argument in command]
+
+
+def _filled(template: str, given: Mapping[str, bytes]) -> bytes:
+    if "{" in template or "}" in template:
+        return expand(template, given)
+    return os.fsencode(template)
 
 
 def environment(
@@ -86,9 +92,11 @@ def environment(
         b"PQ_PAYLOAD": (job.payload or "").encode(),
         b"PQ_TOKEN": token.encode(),
     }
-    asked = {os.fsencode(name): expand(value, given) for name, value in own.items()}
-    for name in OWN_VARIABLES:
-        asked.pop(name.encode(), None)
+    asked = {
+        os.fsencode(name): _filled(value, given)
+        for name, value in own.items()
+        if name not in OWN_VARIABLES
+    }
     return {**base, b"TMPDIR": scratch, **asked, **ours}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.consumers.attempt import Attempt, Tools
@@ -65,24 +65,29 @@ async def run_consumers(settings: Settings, store: Store, config: int) -> AsyncI
 
     """
     failure: Exception | None = None
-    with processes.adopting_orphans():
+    async with _tools(settings, store) as tools:
+        setup = await tools.threads.run(_prepared, settings, config, tools.roots)
+        async with asyncio.TaskGroup() as errands:
+            pool = Pool(tools, setup, errands)
+            try:
+                async with asyncio.TaskGroup() as tasks, pool.at_work(tasks):
+                    try:
+                        yield pool
+                    except Exception as error:  # noqa: BLE001 - carried past the groups
+                        failure = error
+            finally:
+                await pool.last_words()
+    if failure is not None:
+        raise failure
+
+
+@asynccontextmanager
+async def _tools(settings: Settings, store: Store) -> AsyncIterator[Tools]:
+    with processes.adopting_orphans(), closing(Leaders()) as leaders:
         async with own_threads() as threads:
             scratch = Scratch(settings.daemon.state_dir)
             await threads.run(scratch.clear)
-            tools = Tools(store, threads, scratch, Roots(), Leaders())
-            setup = await threads.run(_prepared, settings, config, tools.roots)
-            async with asyncio.TaskGroup() as errands:
-                pool = Pool(tools, setup, errands)
-                try:
-                    async with asyncio.TaskGroup() as tasks, pool.at_work(tasks):
-                        try:
-                            yield pool
-                        except Exception as error:  # noqa: BLE001 - carried past the groups
-                            failure = error
-                finally:
-                    await pool.last_words()
-    if failure is not None:
-        raise failure
+            yield Tools(store, threads, scratch, Roots(), leaders)
 
 
 def _prepared(settings: Settings, config: int, roots: Roots) -> Setup:

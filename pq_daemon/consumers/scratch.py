@@ -32,15 +32,17 @@ class Scratch:
     def path(self, slot: int) -> bytes:
         return self._prefix + b"slot-%d" % slot
 
+    def is_made(self, slot: int) -> bool:
+        """Whether the slot was given a directory, and none of its attempts has spoilt it."""
+        return slot in self._made
+
     def is_as_new(self, slot: int) -> bool:
-        """Whether the slot's directory is there, empty, and as it was made. A few microseconds."""
-        made = self._made.get(slot)
-        if made is None:
-            return False
-        path = self.path(slot)
+        """Whether nothing was ever made in the slot's directory. A few microseconds.
+
+        It was made with a mtime of 0, and the kernel sets that with every name made or removed.
+        """
         try:
-            with os.scandir(path) as entries:
-                return next(entries, None) is None and _marks(path) == made
+            return _marks(self.path(slot)) == self._made.get(slot)
         except OSError:
             return False
 
@@ -51,6 +53,7 @@ class Scratch:
         with suppress(FileNotFoundError):
             remove_tree(path)
         os.mkdir(path, 0o700)  # noqa: PTH102 - names are bytes, here and below
+        os.utime(path, ns=(0, 0))
         self._made[slot] = _marks(path)
 
     def note_temporary(self, job: JobId, attempt: int, temporary: bytes) -> None:
@@ -81,7 +84,8 @@ class Scratch:
 
 def _marks(path: bytes) -> tuple[int, ...]:
     found = os.lstat(path)
-    return found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid
+    who = found.st_mode, found.st_uid, found.st_gid
+    return found.st_dev, found.st_ino, *who, found.st_mtime_ns
 
 
 def remove_tree(path: bytes) -> None:

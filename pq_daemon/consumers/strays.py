@@ -39,7 +39,7 @@ class Strays:
 
     async def look(self) -> None:
         """One look. Cheap: a few small reads from /proc."""
-        strangers = processes.strangers(self._leaders.pids)
+        strangers = self._leaders.strangers()
         for pid in strangers:
             self._look_at(pid)
         self._told.intersection_update(strangers)

@@ -49,6 +49,14 @@ class Work:
 
     @property
     def needs_room(self) -> bool:
+        """Whether something must be made before the handler can begin."""
+        if self.temporary is not None:
+            return True
+        return self.needs_scratch and not self.scratch.is_made(self.slot)
+
+    @property
+    def needs_cleaning(self) -> bool:
+        """Whether the handler has left something. Looks at the scratch directory, briefly."""
         if self.temporary is not None:
             return True
         return self.needs_scratch and not self.scratch.is_as_new(self.slot)
@@ -73,7 +81,7 @@ class Work:
         try:
             if self.temporary is not None:
                 self.scratch.note_temporary(self.job.id, self.job.attempt, self.temporary)
-            if self.needs_scratch and not self.scratch.is_as_new(self.slot):
+            if self.needs_scratch and not self.scratch.is_made(self.slot):
                 self.scratch.renew(self.slot)
         except OSError as error:
             return put_back(f"no scratch directory: {error.strerror}", NO_ROOM)

@@ -13,17 +13,18 @@ import ctypes
 import os
 import select
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 VARIABLE: Final = "PQ_TOKEN"
 _ENTRY: Final = f"{VARIABLE}=".encode()
 _PROC: Final = Path("/proc")
 _SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+_PIDS_READ: Final = 65536
 _HUNTS: Final = 20  # how often a hunt starts again, when its prey forks faster than it dies
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,14 +58,20 @@ def signal_one(pid: int, number: signal.Signals) -> bool:
 
 def group_is_empty(group: int) -> bool:
     """Whether no process of the group is left; those that died as our children are reaped."""
+    if not _is_a_group(group):
+        return True
     _reap_all(group)
+    return not _is_a_group(group)
+
+
+def _is_a_group(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
-        return False  # something lives there that we may not touch
-    return False
+        return True  # something lives there that we may not touch
+    return True
 
 
 def has_gone(pid: int) -> bool:
@@ -112,16 +119,39 @@ def _be_subreaper(on: int) -> None:
         raise OSError(number, os.strerror(number), "PR_SET_CHILD_SUBREAPER")
 
 
-def children() -> list[int]:
-    """Return our children, adopted ones among them.
+class Children:
+    """The children of this process, adopted ones among them. Keeps one descriptor open."""
 
-    The kernel may leave one out while others end at the same moment: look again, do not conclude.
-    """
-    me = os.getpid()
+    def __init__(self) -> None:
+        self._me = os.getpid()
+        self._list = -1
+        with suppress(FileNotFoundError):  # a kernel without CONFIG_PROC_CHILDREN: the slow way
+            path = f"/proc/{self._me}/task/{self._me}/children"
+            self._list = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def pids(self) -> list[int]:
+        """Return them. The kernel may leave one out while others end: look again."""
+        if self._list < 0:
+            return [pid for pid in _pids() if (look := standing(pid)) and look.parent == self._me]
+        raw = at_end = os.pread(self._list, _PIDS_READ, 0)
+        while len(at_end) == _PIDS_READ:
+            at_end = os.pread(self._list, _PIDS_READ, len(raw))
+            raw += at_end
+        return [int(pid) for pid in raw.split()]
+
+    def close(self) -> None:
+        if self._list >= 0:
+            os.close(self._list)
+            self._list = -1
+
+
+def children() -> list[int]:
+    """Return our children, once."""
+    look = Children()
     try:
-        return [int(pid) for pid in (_PROC / f"{me}/task/{me}/children").read_bytes().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [pid for pid in _pids() if (look := standing(pid)) and look.parent == me]
+        return look.pids()
+    finally:
+        look.close()
 
 
 class Standing(NamedTuple):
@@ -140,7 +170,7 @@ class Standing(NamedTuple):
 def standing(pid: int) -> Standing | None:
     """Return where a process stands, None when there is none."""
     try:
-        stat = (_PROC / f"{pid}/stat").read_bytes()
+        stat = _read(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, parent, group, session = stat[stat.rindex(b")") + 2 :].split(maxsplit=4)[:4]
@@ -153,7 +183,7 @@ def standing(pid: int) -> Standing | None:
 def token_of(pid: int) -> str | None:
     """Return the token in a process's environment; None when it has none, or hides it."""
     try:
-        environment = (_PROC / f"{pid}/environ").read_bytes()
+        environment = _read(f"/proc/{pid}/environ")
     except OSError:
         return None
     for entry in environment.split(b"\0"):
@@ -165,6 +195,11 @@ def token_of(pid: int) -> str | None:
 def find_by_token(prefix: str) -> list[int]:
     """Return the processes whose token starts with `prefix`. Blocking: 3-7 ms, call in a thread."""
     return [pid for pid in _pids() if (token_of(pid) or "").startswith(prefix)]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - asked after every attempt
+        return file.read()
 
 
 def _pids() -> Iterator[int]:
@@ -277,8 +312,3 @@ def exit_of(descriptor: int) -> int | None:
     if result is None:
         return None
     return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-
-
-def strangers(known: Container[int]) -> list[int]:
-    """Return children of ours that are not among `known`: adopted, or somebody else's."""
-    return [pid for pid in children() if pid not in known]

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 READ_MOST: Final = 64 * 1024
 """Bytes a stream may give each time the loop comes round: the others get their turn."""
 
+LISTEN_AFTER: Final = 0.01
+"""Seconds after the start. What ends before, as small commands do, is read at its end alone."""
+
 REST_MOST: Final = 1024 * 1024
 """Bytes; no pipe holds more (fs.pipe-max-size), so that much is read after the end at most."""
 
@@ -59,9 +62,19 @@ class Leaders:
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
+        self._children = processes.Children()
+        self.nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # everybody's stdin
+
+    def strangers(self) -> list[int]:
+        """Return our children that nobody here has started: adopted, or of other code."""
+        return [pid for pid in self._children.pids() if pid not in self.pids]
 
     def adopted_with(self, token: str) -> list[int]:
-        return [p for p in processes.strangers(self.pids) if processes.token_of(p) == token]
+        return [pid for pid in self.strangers() if processes.token_of(pid) == token]
+
+    def close(self) -> None:
+        self._children.close()
+        os.close(self.nothing)
 
 
 class Process:
@@ -81,6 +94,8 @@ class Process:
         self._escaped: set[int] = set()
         self._kill_at: float | None = None  # the ladder has begun; KILL is due then
         self._timer: asyncio.TimerHandle | None = None
+        self._first_look: asyncio.TimerHandle | None = None
+        self._listens = False
         self._pause = LOOK_FIRST
         self._waiter: asyncio.Future[None] | None = None
         self.status: int | None = None  # of the leader: its exit code, or minus a signal
@@ -122,8 +137,10 @@ class Process:
         self._group = child.pid
         self._leaders.pids.add(child.pid)
         self._pipes = {out: Stream.STDOUT, err: Stream.STDERR}
+        for pipe in self._pipes:
+            os.set_blocking(pipe, False)
         self._loop.add_reader(self._pidfd, self._leader_has_ended)
-        self._hear()
+        self._first_look = self._loop.call_later(LISTEN_AFTER, self._listen)
 
     def _spawn(self, out: int, err: int) -> subprocess.Popen[bytes]:
         start = self._start
@@ -132,7 +149,7 @@ class Process:
             env=start.environment,
             cwd=start.cwd,
             umask=start.umask,
-            stdin=subprocess.DEVNULL,
+            stdin=self._leaders.nothing,
             stdout=out,
             stderr=err,
             start_new_session=True,
@@ -146,9 +163,9 @@ class Process:
 
     # --- its streams ------------------------------------------------------------------------------
 
-    def _hear(self) -> None:
+    def _listen(self) -> None:
+        self._listens = True
         for pipe in self._pipes:
-            os.set_blocking(pipe, False)
             self._loop.add_reader(pipe, self._read, pipe)
 
     def hold(self, held: bool) -> None:
@@ -173,7 +190,8 @@ class Process:
 
     def _close_pipe(self, pipe: int) -> None:
         del self._pipes[pipe]
-        self._loop.remove_reader(pipe)
+        if self._listens:
+            self._loop.remove_reader(pipe)
         os.close(pipe)
 
     def _read_the_rest(self) -> None:
@@ -272,8 +290,9 @@ class Process:
             self._finish()
 
     def _finish(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._first_look):
+            if timer is not None:
+                timer.cancel()
         self._read_the_rest()
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
