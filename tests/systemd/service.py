@@ -126,6 +126,12 @@ class Service:
         found: dict[str, Any] = wait_for(there, what=f"job {job} to be {state}")
         return found
 
+    def finished(self, job: str) -> dict[str, Any]:
+        found: dict[str, Any] = wait_for(
+            lambda: seen if (seen := self.api.job(job))["finished_at"] else None
+        )
+        return found
+
     def job_of(self, name: str, state: str = "succeeded") -> dict[str, Any]:
         """Wait for the one job of a file to reach a state."""
 
