@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -31,6 +32,8 @@ from tests.support.builders import a_job
 from tests.support.serving import a_site, some_panel, some_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pq_daemon.store.sqlite.engine import SqliteStore
     from tests.support.serving import Site
 
@@ -199,6 +202,14 @@ def test_rights_on_the_socket(uid: int, groups: tuple[int, ...], role: str | Non
     assert SocketRights(1000, None).role(Peer(1, 1001, frozenset(groups))) is None
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that other users reach; a test's own is its owner's alone."""
+    with TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
 STRANGER = """
 import os, socket, sys
 os.setgroups([int(group) for group in sys.argv[3:]])
@@ -216,10 +227,10 @@ sys.stdout.write(answer.split(b"\\r\\n\\r\\n")[1].decode())
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 async def test_another_user_is_asked_for_its_group(
-    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, tmp_path: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel tells uid and groups; the file's mode alone is not trusted."""
-    monkeypatch.setenv("PQ_SOCKET", f"/tmp/pq-test-{os.getpid()}.sock")  # noqa: S108 - reachable by all
+    monkeypatch.setenv("PQ_SOCKET", str(open_to_all / "pq.sock"))
     settings = some_settings(tmp_path, server={"socket_group": "daemon"})
 
     async def asked(*groups: int) -> dict[str, str]:

@@ -99,6 +99,10 @@ function showWhen(row, job) {
 
 function showQueues(queues) {
   const counts = Object.fromEntries(STATES.map((state) => [state, 0]));
+  if (queues.some((queue) => !cardOf(queue.name))) {
+    write(find("a", bar), "The queues have changed: show");
+    bar.hidden = false;
+  }
   for (const queue of queues) {
     showQueue(queue);
     if (wantedQueues.length && !wantedQueues.includes(queue.name)) continue;
@@ -108,8 +112,12 @@ function showQueues(queues) {
   write(find('[data-count="all"]'), count(STATES.reduce((sum, state) => sum + counts[state], 0)));
 }
 
+function cardOf(name) {
+  return find(`[data-queue="${CSS.escape(name)}"]`);
+}
+
 function showQueue(queue) {
-  const card = find(`[data-queue="${CSS.escape(queue.name)}"]`);
+  const card = cardOf(queue.name);
   if (!card) return;
   const waiting = WAITING.reduce((sum, state) => sum + queue.counts[state], 0);
   const figure = (name) => find(`[data-figure="${name}"]`, card);
