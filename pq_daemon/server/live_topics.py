@@ -55,7 +55,7 @@ class Topics:
 
     async def _jobs(self, entered: Mapping[tuple[str, str], int]) -> dict[str, Any]:
         """Counts by state, and how many jobs came to each state of each queue while watched."""
-        queues = await self._store.queues()
+        queues = await self._store.queues(every=True)
         by_queue: dict[str, dict[str, int]] = {}
         for (queue, state), count in entered.items():
             by_queue.setdefault(queue, {})[state] = count

@@ -66,7 +66,8 @@ class Statistics:
         queues = await self._store.queues()
         totals = await self._store.totals()
         slots = self._controls.slots()
-        counts = {state.value: sum(q.counts.get(state, 0) for q in queues) for state in State}
+        every = await self._store.queues(every=True)
+        counts = {state.value: sum(q.counts.get(state, 0) for q in every) for state in State}
         oldest = min((q.oldest_queued_at for q in queues if q.oldest_queued_at), default=None)
         busy = sum(slot.state is not SlotState.IDLE for slot in slots)
         return {

@@ -442,8 +442,11 @@ class Store(Protocol):
         """Make the stored queues those of the configuration; others become removed."""
         ...
 
-    async def queues(self) -> list[QueueRecord]:
-        """Return configured queues in file order, then removed ones with live jobs."""
+    async def queues(self, *, every: bool = False) -> list[QueueRecord]:
+        """Return configured queues in file order, then removed ones with live jobs.
+
+        `every` adds removed ones of which only finished jobs are stored: for sums over all jobs.
+        """
         ...
 
     async def pause(self, queue: QueueName, actor: Actor, reason: str = "") -> QueueRecord: ...

@@ -258,3 +258,19 @@ async def test_a_claim_is_fulfilled_by_its_acceptance_or_given_up(engine: Store)
     assert job.file is not None
     assert (job.file.path, job.file.origin) == (place, b"/srv/files/in/a.pdf")
     assert b"/srv/files/in/a.pdf" in await engine.entries([b"/srv/files/in/a.pdf"])
+
+
+async def test_a_submitted_file_of_a_watch_is_not_found_again_by_a_scan(engine: Store) -> None:
+    file = a_file(identity=ONE)
+    job, made = await engine.submit(a_submission(file=file, payload=None), PERSON)
+    assert made
+    assert await take(engine, found(identity=ONE)) == [Taken.KNOWN]
+    entry = (await engine.entries([file.origin]))[file.origin]
+    assert (entry.job, entry.state) == (job.id, FileState.ACCEPTED)
+    assert await counts(engine) == {"accepted": 1}
+
+
+async def test_a_submitted_file_outside_every_watch_has_no_ledger_row(engine: Store) -> None:
+    file = a_file(watch=None)
+    await engine.submit(a_submission(file=file, payload=None), PERSON)
+    assert await engine.entries([file.origin]) == {}

@@ -147,6 +147,8 @@ async def test_a_removed_queue_stays_listed_while_it_has_live_jobs(engine: Store
     [waiting] = (await engine.jobs(JobFilter(states=frozenset({State.QUEUED})), None, 9)).items
     await engine.act(waiting.id, Event.CANCEL, PERSON)
     assert [queue.name for queue in await engine.queues()] == ["new"]
+    every = {queue.name: queue for queue in await engine.queues(every=True)}
+    assert every[FILES].counts[State.SUCCEEDED] == 1
 
 
 async def test_an_unknown_queue_cannot_be_paused(engine: Store) -> None:

@@ -73,7 +73,7 @@ async def show(request: web.Request) -> web.Response:
         "older": address(query, cursor=jobs.next) if jobs.next else None,
         "newest": address(query, cursor=None) if "cursor" in query else None,
         "queues": records,
-        "tabs": _tabs(query, records),
+        "tabs": _tabs(query, await store.queues(every=True)),
         "filter": _kept(query),
         "is_filtered": any(
             name in query for name in ("queue", "watch", "search", "after", "before")

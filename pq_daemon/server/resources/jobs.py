@@ -63,7 +63,7 @@ async def checked_filter(store: Store, query: MultiMapping[str]) -> JobFilter:
     """Read a filter; queues and watches that were never here are errors, not empty lists."""
     wanted = queries.job_filter(query)
     if wanted.queues:
-        known = {record.name for record in await store.queues()}
+        known = {record.name for record in await store.queues(every=True)}
         known |= set((await store.totals()).by_queue)
         queries.refuse_unknown(wanted.queues, known, "queue")
     if wanted.watches:

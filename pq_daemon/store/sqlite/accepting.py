@@ -43,9 +43,21 @@ def submit(
         if stored:
             return rows.job_from(stored[0], names), False
     number = insert_job(transaction, names, submission)
+    if submission.file is not None and submission.file.watch is not None:
+        _put_submitted(transaction, names, submission, submission.file, number)
     record(transaction, actor, "job.submit", f"job {number}", job=number)
     [row] = transaction.rows(queries.JOB, (number,))
     return rows.job_from(row, names), True
+
+
+def _put_submitted(
+    transaction: Transaction, names: Names, wanted: Submission, file: FileVersion, job: JobId
+) -> None:
+    """A submitted file that lies in a watch is known from now on: no scan makes it a second job."""
+    stored = transaction.rows(queries.ENTRY, (file.origin,))
+    before = rows.entry_from(stored[0], names) if stored else None
+    found = Found(file, wanted.queue, wanted.priority, wanted.max_attempts)
+    put_entry(transaction, names, before, found, FileState.ACCEPTED, None, job)
 
 
 def insert_job(transaction: Transaction, names: Names, wanted: Submission) -> JobId:

@@ -153,8 +153,8 @@ class SqliteStore:
         await self._write(configuring.configure_queues, queues)
         await self._read(rows.read_names, self._names)
 
-    async def queues(self) -> list[QueueRecord]:
-        return await self._read(listing.queue_records)
+    async def queues(self, *, every: bool = False) -> list[QueueRecord]:
+        return await self._read(listing.queue_records, every)
 
     async def pause(self, queue: QueueName, actor: Actor, reason: str = "") -> QueueRecord:
         await self._write(configuring.pause, queue, actor, reason, paused=True)

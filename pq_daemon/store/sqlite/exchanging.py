@@ -19,6 +19,7 @@ from pq_daemon.jobs.endings import Budget, Settled, settle
 from pq_daemon.jobs.model import OutputSize
 from pq_daemon.jobs.order import Moment
 from pq_daemon.jobs.states import MOVES, Event, Reason, State
+from pq_daemon.runtime.names import shown
 from pq_daemon.store.feed import Fact
 from pq_daemon.store.protocol import Exchange
 from pq_daemon.store.sqlite import queries, rows
@@ -260,7 +261,12 @@ def _claim(
         transaction.count(number, "running", begun)
         transaction.total(number, "attempts", begun)
     transaction.facts += [
-        Fact("job.started", job.id, job.queue, {"attempt": job.attempt, "slot": slot})
+        Fact(
+            "job.started",
+            job.id,
+            job.queue,
+            {"attempt": job.attempt, "slot": slot, "name": job.file and shown(job.file.relpath)},
+        )
         for slot, job in claimed
     ]
     return claimed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pq_daemon.jobs.states import State
+from pq_daemon.jobs.states import FINAL, State
 from pq_daemon.store import cursors
 from pq_daemon.store.protocol import (
     AuditEntry,
@@ -135,7 +135,7 @@ def _marks(count: int) -> str:
 # --- queues and watches ------------------------------------------------------------------------
 
 
-def queue_records(connection: sqlite3.Connection) -> list[QueueRecord]:
+def queue_records(connection: sqlite3.Connection, every: bool) -> list[QueueRecord]:
     counts: dict[int, dict[State, int]] = {}
     for queue, state, n in connection.execute(queries.COUNTS).fetchall():
         counts.setdefault(queue, {})[rows.STATES[state]] = n
@@ -143,14 +143,10 @@ def queue_records(connection: sqlite3.Connection) -> list[QueueRecord]:
     for row in connection.execute(queries.QUEUES).fetchall():
         of_queue = counts.get(row[0], {})
         removed = row[3] is None
-        if removed and not any(n for state, n in of_queue.items() if not _is_final(state)):
+        if removed and not any(n for s, n in of_queue.items() if every or s not in FINAL):
             continue
         records.append(_queue_record(connection, row, of_queue))
     return records
-
-
-def _is_final(state: State) -> bool:
-    return state in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 
 def _queue_record(
