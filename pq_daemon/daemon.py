@@ -17,6 +17,7 @@ from pq_daemon.consumers.pool import Pool, run_consumers
 from pq_daemon.consumers.publishing import finish_or_remove
 from pq_daemon.consumers.settling import afters
 from pq_daemon.errors import StoreError
+from pq_daemon.inspection.explaining import explain
 from pq_daemon.producer.folders import Producer, watch_folders
 from pq_daemon.reload import Reloader, Rooms, configure_logs, configure_store
 from pq_daemon.runtime import systemd
@@ -29,7 +30,8 @@ from pq_daemon.upkeep import run_upkeep
 from pq_daemon.upkeep.rescue import rescue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from pq_daemon.config import Settings
     from pq_daemon.jobs.model import JobId, Progress, WatchName
@@ -170,6 +172,9 @@ class Daemon:
     def rescan(self, watch: WatchName) -> None:
         if self._producer is not None:
             self._producer.rescan(watch)
+
+    async def explain(self, path: bytes) -> Mapping[str, Any]:
+        return await asyncio.to_thread(explain, path, self.settings)
 
     async def reload(self, actor: Actor) -> Reloaded:
         log.info("reloading", extra={"by": actor.name})

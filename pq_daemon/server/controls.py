@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pq_daemon.config import Settings
     from pq_daemon.config.loading import Problem
@@ -55,6 +55,10 @@ class Controls(Protocol):
             NotFoundError: no such watch.
 
         """
+        ...
+
+    async def explain(self, path: bytes) -> Mapping[str, Any]:
+        """Say why a path becomes a job or does not, as the API shows it."""
         ...
 
     async def reload(self, actor: Actor) -> Reloaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.daemon
 
@@ -95,3 +97,86 @@ def test_a_queue_that_holds_what_is_new_holds_files_too(daemon: DaemonProcess) -
     assert job["state"] == "held"
     said(daemon, "release", job["id"])
     wait_for(lambda: daemon.api.job(job["id"])["state"] == "succeeded")
+
+
+# --- explain and process -------------------------------------------------------------------------
+
+
+def test_explain_tells_the_ledger_and_the_jobs_and_process_adds_one(daemon: DaemonProcess) -> None:
+    path = daemon.drop("letter.txt", "dear all\n")
+    [first] = wait_for(lambda: daemon.api.jobs("&search=letter.txt&state=succeeded"))
+    text = said(daemon, "explain", str(path))
+    assert text.startswith(f"{path}\n  It has had job {first['id']} (succeeded).")
+    assert f"runs     sha256sum -- {path}" in text
+    again = body(daemon, "process", str(path))
+    assert (again["relpath"], again["sha256"]) == ("letter.txt", first["sha256"])
+    wait_for(lambda: daemon.api.job(again["id"])["state"] == "succeeded")
+    seen = body(daemon, "explain", str(path))
+    assert [job["id"] for job in seen["jobs"]] == [again["id"], first["id"]]
+    assert seen["ledger"]["job"] == again["id"]
+    [entry] = daemon.api.get("/api/v1/audit?limit=1").body["items"]
+    assert (entry["action"], entry["target"]) == ("file.process", f"job {again['id']}")
+
+
+def test_explain_says_why_a_file_waits_or_is_left_alone(daemon: DaemonProcess) -> None:
+    empty, part = daemon.files / "empty.txt", daemon.files / "big.iso.part"
+    empty.touch()
+    part.write_text("half\n")
+    wait_for(lambda: "empty" in said(daemon, "files", "files", "--state", "waiting"))
+    assert "It waits: it is empty" in said(daemon, "explain", str(empty))
+    assert "It is not picked up: left alone" in said(daemon, "explain", str(part))
+    assert "no watch looks there" in said(daemon, "explain", "/etc/hostname")
+
+
+def test_what_cannot_be_processed_again(daemon: DaemonProcess) -> None:
+    empty = daemon.files / "nothing.txt"
+    empty.touch()
+    refused = daemon.pq("process", str(empty))
+    assert refused.returncode == 1
+    assert f"never accepted: it is no known version; why: pq explain {empty}" in refused.stderr
+    assert "no watch looks there" in daemon.pq("process", "/etc/hostname").stderr
+    gone = daemon.pq("process", str(daemon.files / "gone.txt"))
+    assert (gone.returncode, "No such file" in gone.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"relpath": "../config.toml"}, 400),
+        ({"relpath": "out/config.toml"}, 400),
+        ({"relpath": "/etc/hostname"}, 400),
+        ({"relpath": "link.txt"}, 400),
+        ({"relpath": 5}, 400),
+        ({"relpath_b64": "%"}, 400),
+        ({}, 400),
+    ],
+)
+def test_nothing_outside_of_a_watch_is_processed(
+    daemon: DaemonProcess, asked: dict[str, Any], status: int
+) -> None:
+    for name, target in (("out", daemon.directory), ("link.txt", daemon.config)):
+        if not (daemon.files / name).is_symlink():
+            (daemon.files / name).symlink_to(target)
+    answer = daemon.api.post("/api/v1/watches/files/files/process", asked)
+    assert answer.status == status, answer.content
+
+
+def test_a_name_that_is_not_utf_8_is_explained_and_processed(daemon: DaemonProcess) -> None:
+    path = bytes(daemon.files) + b"/na\xefve.txt"
+    with open(path + b".part", "wb") as file:  # noqa: PTH123 - the name is bytes
+        file.write(b"text\n")
+    os.rename(path + b".part", path)  # noqa: PTH104
+    name = path.decode("utf-8", "surrogateescape")
+    wait_for(lambda: "It has had job" in said(daemon, "explain", name), timeout=20)
+    assert body(daemon, "process", name)["relpath"] == "na\\udcefve.txt"
+
+
+def test_explain_without_a_daemon_looks_for_itself(tmp_path: Path) -> None:
+    daemon = DaemonProcess(tmp_path)
+    path = daemon.drop(".hidden")
+    done = daemon.pq("explain", str(path))
+    assert done.returncode == 0
+    assert "It is not picked up" in done.stdout
+    assert "ledger" not in done.stdout
+    assert "as no daemon could be asked" in done.stderr
+    assert json.loads(daemon.pq("--json", "explain", str(path)).stdout)["watch"] == "files"

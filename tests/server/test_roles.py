@@ -42,6 +42,7 @@ OPERATORS = {
     ("POST", "/api/v1/jobs/{id}/release"),
     ("POST", "/api/v1/jobs/{id}/run-now"),
     ("PATCH", "/api/v1/jobs/{id}"),
+    ("POST", "/api/v1/watches/{name}/files/process"),
     ("POST", "/api/v1/watches/{name}/rescan"),
 }
 MANAGERS = {

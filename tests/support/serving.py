@@ -18,6 +18,7 @@ from pq_daemon.config import (
     WatchSettings,
 )
 from pq_daemon.errors import NotFoundError
+from pq_daemon.inspection.explaining import explain
 from pq_daemon.jobs.model import QueueName, WatchName
 from pq_daemon.jobs.status import SlotState, SlotStatus, WatchState, WatchStatus
 from pq_daemon.server.serving import serve
@@ -66,6 +67,9 @@ class Panel:
         if watch not in {status.name for status in self.watch_list}:
             raise NotFoundError(f"no watch {watch}")
         self.rescanned.append(watch)
+
+    async def explain(self, path: bytes) -> dict[str, Any]:
+        return explain(path, self.settings)
 
     async def reload(self, actor: Actor) -> Reloaded:
         self.reloaded_by.append(actor)
