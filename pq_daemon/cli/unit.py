@@ -125,6 +125,10 @@ def drop_in(path: Place) -> str:
     word = quoted(f"-{text}")
     if not is_below(path, HIDDEN):
         return f"[Service]\nReadWritePaths={word}\n"
+    if {'"', "'"} & set(text):  # lost between systemd 255 and its own executor
+        raise InvalidRequestError(
+            f"systemd cannot show {path} to a service for its quotes: rename it, or move it to /srv"
+        )
     lines = [f"BindPaths={word}"]
     if is_below(path, HOMES):
         lines.insert(0, "# The homes stay hidden: an empty tree, with this one directory in it.")

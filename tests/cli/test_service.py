@@ -146,7 +146,9 @@ def test_a_drop_in_opens_one_directory(path: str, lines: list[str]) -> None:
     assert [line for line in text.splitlines()[1:] if not line.startswith("#")] == lines
 
 
-@pytest.mark.parametrize("path", ["/", "/data/two\nlines", "/data/\udcff", "/data/\x1b[2J"])
+@pytest.mark.parametrize(
+    "path", ["/", "/data/two\nlines", "/data/\udcff", "/data/\x1b[2J", "/home/a's", '/home/"a"']
+)
 def test_some_directories_cannot_be_opened(path: str) -> None:
     with pytest.raises(InvalidRequestError):
         unit.drop_in(PurePosixPath(path))

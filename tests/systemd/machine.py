@@ -49,7 +49,9 @@ def why_not() -> str | None:
         return "needs systemd"
     if not Path("/usr/bin/python3").exists():
         return "needs /usr/bin/python3"
-    if subprocess.run(["unshare", "-p", "-m", "--fork", "true"], check=False).returncode:
+    if subprocess.run(
+        ["unshare", "-p", "-m", "--fork", "true"], check=False, capture_output=True
+    ).returncode:
         return "may not make namespaces"
     return None if _cgroups() else "needs cgroup2"
 
@@ -108,6 +110,7 @@ class Machine:
         assert hierarchy is not None, "no cgroup2"
         name = hashlib.sha256(bytes(self._directory)).hexdigest()[:8]
         self._cgroup = hierarchy / f"pq-machine-{name}"
+        self._is_empty()  # tests that were killed could not remove theirs
         self._cgroup.mkdir()
         place = self._directory / "machine"
         place.mkdir()

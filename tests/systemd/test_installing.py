@@ -18,8 +18,9 @@ pytestmark = [pytest.mark.daemon, pytest.mark.timeout(180)]
 README: Final = Path(__file__).resolve().parents[2] / "README.md"
 UNIT: Final = "etc/systemd/system/pq.service"
 WRITTEN: Final = (UNIT, "etc/sysusers.d/pq.conf", "etc/tmpfiles.d/pq.conf")
-NAME: Final = 'scans "new": 100%\\x41 $HOME'
-"""A directory's name with everything in it that means something to systemd."""
+NAME: Final = "scans: 100%\\x41 $HOME;"
+QUOTED: Final = f'"{NAME}"'
+"""Names with everything in them that means something to systemd."""
 
 
 def watch(name: str, path: str) -> str:
@@ -110,7 +111,7 @@ def test_install_says_what_is_missing(bare: Service) -> None:
 
 
 def test_folders_in_homes_and_elsewhere_are_opened(service: Service, machine: Machine) -> None:
-    folders = ["/home/anna/scans", f"/home/anna/{NAME}", f"/data/{NAME}", "/var/tmp/drop"]  # noqa: S108
+    folders = ["/home/anna/scans", f"/home/anna/{NAME}", f"/data/{QUOTED}", "/var/tmp/drop"]  # noqa: S108
     service.configure(*(watch(f"w{n}", each) for n, each in enumerate(folders)), COPY)
     machine.shell("chmod 0700 /home/anna; install -o anna /dev/null /home/anna/letter")
     for each in folders:
