@@ -76,7 +76,7 @@ def install(arguments: argparse.Namespace) -> Exit:
         printing.say(f"missing  {line}")
     first = "then: " if missing else "next: "
     printing.say(f"{first}{_program()} --config {_config(arguments)} check")
-    printing.say("and:  systemctl enable --now pq")
+    printing.say(f"and:  systemctl {'restart' if _is_running() else 'enable --now'} pq")
     return Exit.DONE
 
 
@@ -320,6 +320,10 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+
+
+def _is_running() -> bool:
+    return BOOTED.exists() and not subprocess.call(["systemctl", "--quiet", "is-active", "pq"])  # noqa: S607
 
 
 def _reread() -> None:

@@ -70,6 +70,7 @@ def test_it_is_installed_as_the_readme_says(bare: Service) -> None:
 
     assert bare.shown("ActiveState") == "active"
     assert bare.systemctl("is-enabled", "pq").stdout == "enabled\n"
+    assert "systemctl restart pq" in bare.pq("service", "install").stdout, "for a new unit"
     bare.drop("a.txt", "a", user="partner")
     bare.job_of("a.txt")
 
