@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pq_daemon import __version__
-from pq_daemon.cli import explaining, files, jobs, live, output, people, queues, running, service
+from pq_daemon.cli import (
+    explaining,
+    files,
+    init,
+    jobs,
+    live,
+    output,
+    people,
+    queues,
+    running,
+    service,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pq_daemon.cli.command import Act
 
-FAMILIES: Final = (running, jobs, output, queues, files, explaining, live, people, service)
+FAMILIES: Final = (running, init, jobs, output, queues, files, explaining, live, people, service)
 DESCRIPTION: Final = (
     "Files copied into watched folders become jobs, each carried to a recorded end."
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pq_daemon.cli import recipes
 from tests.support.daemon_process import HASH_QUEUE, DaemonProcess
 from tests.support.waiting import wait_for
 
@@ -180,3 +182,72 @@ def test_explain_without_a_daemon_looks_for_itself(tmp_path: Path) -> None:
     assert "ledger" not in done.stdout
     assert "as no daemon could be asked" in done.stderr
     assert json.loads(daemon.pq("--json", "explain", str(path)).stdout)["watch"] == "files"
+
+
+# --- init ----------------------------------------------------------------------------------------
+
+
+def initialised(directory: Path, kind: str) -> DaemonProcess:
+    """A daemon whose configuration is what `pq init` wrote."""
+    daemon = DaemonProcess(directory, state_dir=directory / "data/state")
+    daemon.config.unlink()
+    done = daemon.pq("init", "--folder", "files", "--do", kind)
+    assert done.returncode == 0, done.stderr
+    return daemon
+
+
+def the_end_of(daemon: DaemonProcess) -> dict[str, Any]:
+    [job] = wait_for(lambda: daemon.api.jobs("&state=succeeded&state=failed"), timeout=20)
+    return dict(job)
+
+
+def test_a_checksum_with_nothing_but_the_three_commands(tmp_path: Path) -> None:
+    daemon = initialised(tmp_path, "hash")
+    assert daemon.pq("check").returncode == 0
+    with daemon:
+        daemon.drop("a.txt", "hello\n")
+        job = the_end_of(daemon)
+        assert daemon.pq("logs", job["id"]).stdout.startswith("5891b5b522d5df086d0ff0b110fbd9d2")
+
+
+def test_the_python_function_that_init_writes_works(tmp_path: Path) -> None:
+    daemon = initialised(tmp_path, "python")
+    assert daemon.pq("check").returncode == 0
+    with daemon:
+        daemon.drop("a.txt", "one\ntwo\n")
+        job = the_end_of(daemon)
+        assert (job["state"], job["result"]) == ("succeeded", {"lines": 2}), job
+
+
+PICTURE = (
+    "convert", "-size", "900x200", "xc:white", "-font", "DejaVu-Sans", "-pointsize", "72",
+    "-fill", "black",
+    "-gravity", "center", "-annotate", "0", "INVOICE 4711",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"), [("ocr", "text/a b.txt"), ("thumbnails", "thumbnails/a b.jpg")]
+)
+def test_pictures(tmp_path: Path, kind: str, result: str) -> None:
+    missing = recipes.recipe(kind).missing
+    if missing or not _draws(tmp_path / "drawn.png"):
+        pytest.skip(f"{missing or 'ImageMagick'} is not installed")
+    daemon = initialised(tmp_path, kind)
+    assert daemon.pq("check").returncode == 0
+    with daemon:
+        daemon.drop("a b.png", (tmp_path / "drawn.png").read_bytes())
+        job = the_end_of(daemon)
+        assert job["state"] == "succeeded", job
+    made = (tmp_path / result).read_bytes()
+    if kind == "ocr":
+        assert b"INVOICE 4711" in made
+    else:
+        assert made.startswith(b"\xff\xd8\xff")
+
+
+def _draws(path: Path) -> bool:
+    try:
+        return not subprocess.run([*PICTURE, str(path)], check=False, timeout=30).returncode
+    except FileNotFoundError:
+        return False
