@@ -19,7 +19,6 @@ from pq_daemon.consumers.handlers.python_loop import run_in_loop
 from pq_daemon.consumers.settling import afters
 from pq_daemon.consumers.work import Work
 from pq_daemon.errors import StoreError
-from pq_daemon.jobs.placeholders import PlaceholderError
 from pq_daemon.jobs.states import Outcome
 from pq_daemon.store.protocol import Ending
 
@@ -137,7 +136,7 @@ class Consumer:
             return await run_in_loop(attempt, self._own_task, None)
         try:
             work = self._work(attempt)
-        except PlaceholderError as error:
+        except ValueError as error:  # a placeholder without a value, text that cannot be bytes
             return failed("placeholder", str(error))
         try:
             return await self._with_files(attempt, work)
@@ -196,7 +195,7 @@ class Consumer:
         scratch = self._tools.scratch.path(self.slot)
         try:
             start = start_of(attempt, values(job, work.temporary), scratch)
-        except PlaceholderError as error:
+        except ValueError as error:  # a placeholder without a value, text that cannot be bytes
             return failed("placeholder", str(error))
         if attempt.stopped is not None:
             return self._stopped(attempt)

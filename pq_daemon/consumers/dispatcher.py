@@ -101,7 +101,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Exchange until told to leave."""
         try:
-            while not (self._leaves and not self._endings):
+            while not (self._leaves and (self._in_doubt or not self._endings)):
                 await self._sleep()
                 await self._gather()
                 self._wake.clear()
@@ -116,7 +116,7 @@ class Dispatcher:
             self._slots.changed()
 
     def leave(self) -> None:
-        """End once everything is recorded."""
+        """End once everything is recorded, or the store cannot take it."""
         self._leaves = True
         self.wake()
 

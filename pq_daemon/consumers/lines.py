@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LINE_MOST: Final = 64 * 1024
 """Bytes; the longest line that is listened to, so also the largest result."""
 
+AT_ONCE: Final = 50
+"""Lines of one chunk that are listened to: a handler that shouts must not hold up the loop."""
+
 TEXT_MOST: Final = 200
 _MARK: Final = b"::"
 _PROGRESS: Final = re.compile(rb"::progress\s+(\d+(?:\.\d+)?)\s*%?(?:\s+(.*))?")
@@ -54,7 +57,8 @@ class Listener:
         if not self._line and b"\n" + _MARK not in data and not self._may_begin(data):
             self._note_end(data)
             return []
-        return [said for line in self._lines(data) if (said := understand(line))]
+        lines = list(self._lines(data))[-AT_ONCE:]  # of more the last would win anyway
+        return [said for line in lines if (said := understand(line))]
 
     def end(self) -> list[Said]:
         """Return what the last line says, the one without an end."""

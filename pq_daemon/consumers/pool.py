@@ -285,6 +285,9 @@ class Pool:
             self._idle.add(consumer.slot)
         if ending.outcome is Outcome.INTERRUPTED and ending.after is None:
             self._interrupted += 1
+        if ending.outcome is not Outcome.SUCCEEDED:
+            what = {"outcome": ending.outcome.value, "reason": ending.reason}
+            log.info("attempt did not succeed", extra={"job": ending.job, **what})
         self._dispatcher.record(ending)
         self.changed()
 

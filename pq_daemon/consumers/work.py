@@ -67,10 +67,11 @@ class Work:
         Whoever waits may leave: what happens later is harmless.
         """
         trouble = self._look_at_input()
-        if trouble is not None or self.target is None:
+        if trouble is not None or self.target is None or self.temporary is None:
             return trouble
         try:
             publishing.make_parents(self.target, self.umask)
+            publishing.discard(self.temporary)
         except OSError as error:
             parent = shown(os.path.dirname(self.target))  # noqa: PTH120 - bytes
             return failed("output", f"cannot make {parent}: {error.strerror}")

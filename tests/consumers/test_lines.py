@@ -61,6 +61,12 @@ def test_where_the_reads_cut_makes_no_difference(parts: list[bytes], cuts: list[
     assert heard == [said for line in data.split(b"\n") if (said := understand(line))]
 
 
+def test_of_many_lines_at_once_the_last_are_heard() -> None:
+    heard = Listener().hear(b"".join(b"::progress %d\n" % (n % 100) for n in range(5000)))
+    assert len(heard) == 50
+    assert heard[-1] == Progress(99.0, "")
+
+
 def test_a_line_without_an_end_is_not_kept() -> None:
     listener = Listener()
     for _ in range(100):

@@ -336,6 +336,26 @@ async def test_what_a_failing_store_could_not_take_is_given_again(
             assert (await shop.job(job)).spent == 0
 
 
+async def test_a_store_that_fails_for_good_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pq_daemon.consumers.dispatcher.AGAIN", 0.02)
+    monkeypatch.setattr("pq_daemon.consumers.pool.GIVE_UP", 0.1)
+    begun = time.monotonic()
+    async with a_shop(tmp_path, shell("echo on; sleep 60")) as shop:
+        job = await shop.submit()
+        await shop.says(job, b"on")
+
+        async def failing(*_: Any) -> Exchange:
+            raise StoreError("the disk is full")
+
+        monkeypatch.setattr(shop.store, "exchange", failing)
+    assert time.monotonic() - begun < 15
+    async with open_store(tmp_path / "state") as store:
+        [orphan] = await store.orphans()
+    assert orphan.job.id == job.id  # the next start will close it
+
+
 async def test_backoff_grows(tmp_path: Path) -> None:
     backoff = BackoffSettings(base=0.05, factor=4.0, max=10.0, jitter=0.0)
     async with a_shop(tmp_path, shell("exit 1", max_attempts=3, backoff=backoff)) as shop:

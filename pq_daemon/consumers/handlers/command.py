@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pq_daemon.consumers.environment import arguments, environment
 from pq_daemon.consumers.handlers.outcome import Ended, Stop, exited, failed, put_back, stopped
 from pq_daemon.consumers.handlers.process import LOST, Process, Start
-from pq_daemon.consumers.lines import Listener, Refused, Result
+from pq_daemon.consumers.lines import Listener, Result
 from pq_daemon.jobs.model import Progress
 from pq_daemon.runtime.names import one_line, shown
 from pq_daemon.store.outputs import Stream
@@ -104,6 +104,7 @@ class Ears:
         self._attempt = attempt
         self._listener = Listener()
         self._words = b""
+        self._has_warned = False
 
     @property
     def last_words(self) -> str:
@@ -127,7 +128,8 @@ class Ears:
                 self._attempt.note_progress(word)
             elif isinstance(word, Result):
                 self._attempt.result = word.text
-            elif isinstance(word, Refused):
+            elif not self._has_warned:
+                self._has_warned = True  # once: it may come with every line
                 log.warning("line ignored", extra={"job": self._attempt.job.id, "reason": word.why})
 
 
