@@ -46,7 +46,7 @@ class Discard(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: Python 3.8 does not know them
 class Job:
     """One piece of work, as its handler sees it.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.consumers.environment import DEFAULT_PATH
+from pq_daemon.consumers.handlers.workers import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,9 +116,11 @@ def _shell(where: str, command: tuple[str, ...]) -> Iterator[Finding]:
 def _python(where: str, queue: QueueSettings, settings: Settings) -> Finding:
     target = str(queue.python)
     places = [str(settings.directory), *map(str, queue.python_path)]
+    program = queue.interpreter or sys.executable
+    how = ["-c", IMPORT] if queue.isolation == "loop" else [str(PROGRAM), "--check"]
     try:
-        asked = subprocess.run(  # noqa: S603 - our own interpreter and script
-            [sys.executable, "-c", IMPORT, target, *places],
+        asked = subprocess.run(  # noqa: S603 - the configured interpreter, and our own script
+            [program, *how, target, *places],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -126,7 +129,10 @@ def _python(where: str, queue: QueueSettings, settings: Settings) -> Finding:
         )
     except subprocess.TimeoutExpired:
         return Finding(Grade.MISSING, where, f"importing {target} takes over {IMPORT_LIMIT:g} s")
+    except OSError as error:
+        return Finding(Grade.MISSING, where, f"{program} cannot be started: {error.strerror}")
     if asked.returncode:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
         return Finding(Grade.MISSING, where, reason)
-    return Finding(Grade.OK, where, f"calls {target}")
+    under = f" under {queue.interpreter}" if queue.interpreter else ""
+    return Finding(Grade.OK, where, f"calls {target}{under}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.config import hints, notation
-from pq_daemon.config.describing import NOT_YET
 from pq_daemon.config.drafting import Finding
 from pq_daemon.config.masking import shown_value
 from pq_daemon.config.values import duration_text
@@ -59,11 +58,12 @@ def _one_handler(draft: Draft, name: str) -> Iterator[Finding]:
 
 
 def _isolation(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
-    path = ("queue", name, "isolation")
-    if queue.python is not None and queue.isolation == "process" and draft.is_sound(*path):
-        found = '"process"' if draft.written(*path) else "nothing, which means process"
-        hint = f"python handlers in processes are {NOT_YET}"
-        yield Finding(path, found, '"loop", with an async function', hint)
+    path = ("queue", name, "interpreter")
+    is_sound = draft.is_sound(*path) and draft.is_sound("queue", name, "isolation")
+    if queue.interpreter and queue.isolation == "loop" and is_sound:
+        allowed = 'nothing beside isolation = "loop"'
+        hint = "a function in the loop runs in the daemon's own Python"
+        yield Finding(path, notation.string(queue.interpreter), allowed, hint)
 
 
 def _templates(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:

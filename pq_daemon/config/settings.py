@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pq_daemon.config.values import (
     Duration,
     FailureAction,
+    Interpreter,
     Listen,
     Location,
     OptionalLocation,
@@ -166,7 +167,7 @@ class QueueSettings(Table):
     env_file: Annotated[str, LATER] = ""
     cwd: OptionalLocation = None
     python_path: tuple[Location, ...] = ()
-    interpreter: Annotated[str, LATER] = ""
+    interpreter: Interpreter = ""
     isolation: Literal["process", "loop"] = "process"
 
     @property

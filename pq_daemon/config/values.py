@@ -47,6 +47,7 @@ LISTEN_WORDS: Final = 'an address and a port, such as "127.0.0.1:8501" or "[::1]
 SUCCESS_WORDS: Final = '"keep", "delete" or "move:DIR", DIR inside the watched directory'
 FAILURE_WORDS: Final = '"keep" or "move:DIR", DIR inside the watched directory'
 PYTHON_WORDS: Final = '"module:function", such as "thumbnails:make"'
+INTERPRETER_WORDS: Final = 'the path of a Python, such as "/opt/ocr/bin/python"'
 USER_WORDS: Final = "1 to 64 printable characters without a space at either end"
 
 
@@ -307,6 +308,14 @@ def _python_target(text: str) -> str:
     return text
 
 
+def _interpreter(text: str, info: ValidationInfo) -> str:
+    if "\0" in text:
+        raise refused(INTERPRETER_WORDS, "it contains a NUL character")
+    if text.startswith("~"):
+        raise refused(INTERPRETER_WORDS, "~ is not expanded: write the whole path")
+    return str(_resolved(Path(text), info)) if "/" in text else text
+
+
 def _user_name(text: str) -> str:
     if not text.isprintable() or text != text.strip():
         raise refused(USER_WORDS)
@@ -316,5 +325,8 @@ def _user_name(text: str) -> str:
 SuccessAction = Annotated[str, AfterValidator(_success_action), Words(SUCCESS_WORDS)]
 FailureAction = Annotated[str, AfterValidator(_failure_action), Words(FAILURE_WORDS)]
 Listen = Annotated[str, AfterValidator(_listen), Words(LISTEN_WORDS)]
+Interpreter = Annotated[str, AfterValidator(_interpreter), Words(INTERPRETER_WORDS)]
+"""A program: a name that PATH knows, or a path; empty: the daemon's own Python."""
+
 PythonTarget = Annotated[str, AfterValidator(_python_target), Words(PYTHON_WORDS)]
 UserName = Annotated[str, AfterValidator(_user_name), Words(USER_WORDS)]

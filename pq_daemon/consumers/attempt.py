@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pq_daemon.consumers.handlers.outcome import Stop
     from pq_daemon.consumers.handlers.process import Leaders
+    from pq_daemon.consumers.handlers.workers import Workers
     from pq_daemon.consumers.inputs import Roots
     from pq_daemon.consumers.scratch import Scratch
     from pq_daemon.consumers.setup import Plan, Setup
@@ -37,7 +38,7 @@ STUCK_AFTER: Final = 1.0
 """Seconds beyond the grace after which a handler that was told to end is called stuck."""
 
 
-def _ignore(_: bool) -> None:
+def ignore(_: bool) -> None:
     """A stream that cannot wait."""
 
 
@@ -60,6 +61,7 @@ class Tools:
     scratch: Scratch
     roots: Roots
     leaders: Leaders
+    workers: Workers
 
 
 class Attempt:
@@ -123,7 +125,7 @@ class Attempt:
 
     # --- what it says -----------------------------------------------------------------------------
 
-    def write(self, stream: Stream, data: bytes, hold: Callable[[bool], None] = _ignore) -> None:
+    def write(self, stream: Stream, data: bytes, hold: Callable[[bool], None] = ignore) -> None:
         """Add to the output. `hold` is called to have the stream wait, and to let it go on."""
         if self._capture is None:
             limit = self.plan.queue.output_limit

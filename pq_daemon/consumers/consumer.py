@@ -16,6 +16,7 @@ from pq_daemon.consumers.environment import output_target, temporary, values
 from pq_daemon.consumers.handlers.command import run_command, start_of
 from pq_daemon.consumers.handlers.outcome import Ended, Stop, failed, put_back, stopped
 from pq_daemon.consumers.handlers.python_loop import run_in_loop
+from pq_daemon.consumers.handlers.python_process import run_in_worker
 from pq_daemon.consumers.settling import afters
 from pq_daemon.consumers.work import Work
 from pq_daemon.errors import StoreError
@@ -132,7 +133,7 @@ class Consumer:
         plan, job = attempt.plan, attempt.job
         if attempt.stopped is not None:
             return self._stopped(attempt)
-        if job.file is None and not plan.is_command and not plan.queue.output:
+        if job.file is None and plan.is_in_loop and not plan.queue.output:
             return await run_in_loop(attempt, self._own_task, None)
         try:
             work = self._work(attempt)
@@ -161,7 +162,7 @@ class Consumer:
             slot=self.slot,
             scratch=self._tools.scratch,
             roots=self._tools.roots,
-            needs_scratch=attempt.plan.is_command,
+            needs_scratch=not attempt.plan.is_in_loop,
             target=target,
             temporary=temp,
             umask=attempt.plan.umask,
@@ -189,7 +190,7 @@ class Consumer:
         return ended
 
     async def _run(self, attempt: Attempt, work: Work) -> Ended:
-        if not attempt.plan.is_command:
+        if attempt.plan.is_in_loop:
             return await run_in_loop(attempt, self._own_task, work.temporary)
         job = attempt.job
         scratch = self._tools.scratch.path(self.slot)
@@ -199,7 +200,9 @@ class Consumer:
             return failed("placeholder", str(error))
         if attempt.stopped is not None:
             return self._stopped(attempt)
-        return await run_command(attempt, start, self._tools.leaders)
+        if attempt.plan.is_command:
+            return await run_command(attempt, start, self._tools.leaders)
+        return await run_in_worker(attempt, start, work.temporary, self._tools.workers)
 
     async def _publish(self, work: Work, first: Publication, ended: Ended) -> Ended:
         """Commit to the rename, rename; with the next name when the first was taken meanwhile."""

@@ -18,6 +18,7 @@ from pq_daemon.consumers.consumer import Consumer
 from pq_daemon.consumers.dispatcher import Dispatcher
 from pq_daemon.consumers.handlers.outcome import Stop
 from pq_daemon.consumers.handlers.process import GIVE_UP, Leaders
+from pq_daemon.consumers.handlers.workers import Workers
 from pq_daemon.consumers.inputs import Roots
 from pq_daemon.consumers.scratch import Scratch
 from pq_daemon.consumers.setup import Setup, make_setup
@@ -87,7 +88,8 @@ async def _tools(settings: Settings, store: Store) -> AsyncIterator[Tools]:
         async with own_threads() as threads:
             scratch = Scratch(settings.daemon.state_dir)
             await threads.run(scratch.clear)
-            yield Tools(store, threads, scratch, Roots(), leaders)
+            workers = Workers(store.epoch.token, leaders)
+            yield Tools(store, threads, scratch, Roots(), leaders, workers)
 
 
 def _prepared(settings: Settings, config: int, roots: Roots) -> Setup:
@@ -102,6 +104,7 @@ class Pool:
     def __init__(self, tools: Tools, setup: Setup, errands: asyncio.TaskGroup) -> None:
         self._tools = tools
         self._setup = setup
+        tools.workers.use(setup)
         self._errands = errands
         self._dispatcher = Dispatcher(tools.store, self, setup, errands)
         self._tasks: asyncio.TaskGroup | None = None
@@ -147,6 +150,7 @@ class Pool:
         """
         self._setup = await self._tools.threads.run(_prepared, settings, config, self._tools.roots)
         self._dispatcher.setup = self._setup
+        self._tools.workers.use(self._setup)
         self._resize()
         self._dispatcher.wake()
 
@@ -230,6 +234,7 @@ class Pool:
     async def last_words(self) -> None:
         """Record what is left, when everybody has gone; end whoever still carries our token."""
         await self._dispatcher.last_words()
+        await self._tools.workers.close()
         await processes.end_by_token(self._token_prefix, 0.0)
         for cleaning in tuple(self._cleaning):
             await outlast(cleaning)
@@ -316,7 +321,9 @@ class Pool:
         return f"{self._tools.store.epoch.token}."
 
     def _is_running(self, token: str) -> bool:
-        return any(attempt.token == token for attempt in self._running.values())
+        return self._tools.workers.owns(token) or any(
+            attempt.token == token for attempt in self._running.values()
+        )
 
     # --- views ------------------------------------------------------------------------------------
 

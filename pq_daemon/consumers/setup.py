@@ -36,6 +36,11 @@ class Plan:
     def is_command(self) -> bool:
         return self.queue.command is not None
 
+    @property
+    def is_in_loop(self) -> bool:
+        """Whether it runs in the daemon itself."""
+        return self.queue.python is not None and self.queue.isolation == "loop"
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:

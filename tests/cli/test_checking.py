@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +82,24 @@ def test_a_python_handler_is_imported_elsewhere(
     assert "there is no absent in" in capsys.readouterr().out
     assert check(tmp_path, queue.replace("work", "nowhere").format("good")) == 1
     assert "No module named 'nowhere'" in capsys.readouterr().out
+
+
+def test_a_function_for_a_process_is_imported_in_the_worker_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work.py").write_text("import pq_daemon\ndef plain(job): ...\nnumber = 3\n")
+    queue = '[queue.a]\npython = "work:{}"\n'
+    assert check(tmp_path, queue.format("plain")) == 0
+    assert "ok       queue.a: calls work:plain" in capsys.readouterr().out
+    assert check(tmp_path, queue.format("number")) == 1
+    assert "work:number is not a function" in capsys.readouterr().out
+    assert check(tmp_path, queue.replace("work", "nowhere").format("plain")) == 1
+    assert "No module named 'nowhere'" in capsys.readouterr().out
+    other = queue.format("plain") + f'interpreter = "{sys.executable}"\n'
+    assert check(tmp_path, other) == 0
+    assert f"calls work:plain under {sys.executable}" in capsys.readouterr().out
+    assert check(tmp_path, queue.format("plain") + 'interpreter = "/nowhere/python"\n') == 1
+    assert "/nowhere/python cannot be started" in capsys.readouterr().out
 
 
 def test_a_broken_configuration_tells_every_problem_with_its_line(

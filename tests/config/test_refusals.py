@@ -224,14 +224,24 @@ def test_a_python_handler_is_a_module_and_a_function(target: str) -> None:
     assert problem.allowed == '"module:function", such as "thumbnails:make"'
 
 
-def test_python_handlers_in_processes_come_later() -> None:
-    problem = only(refused('[queue.q]\npython = "m.n:f"'))
-    assert (problem.key, problem.line) == ("queue.q.isolation", 1)
-    assert problem.hint == "python handlers in processes are not yet available"
-    assert '"loop", with an async function' in words(problem)
-    assert only(refused('[queue.q]\npython = "m:f"\nisolation = "process"')).line == 3
-    assert read('[queue.q]\npython = "m.n:f"\nisolation = "loop"').queues["q"].handler == "python"
-    assert read_queue('isolation = "process"').handler == "command"
+def test_python_handlers_run_in_processes_unless_told_otherwise() -> None:
+    queue = read('[queue.q]\npython = "m.n:f"').queues["q"]
+    assert (queue.handler, queue.isolation) == ("python", "process")
+    assert read('[queue.q]\npython = "m.n:f"\nisolation = "loop"').queues["q"].isolation == "loop"
+
+
+def test_an_interpreter_is_a_program_for_processes() -> None:
+    python = '[queue.q]\npython = "m:f"\n'
+    for written, meant in {
+        "python3.12": "python3.12",
+        "env/bin/python": "/srv/pq/env/bin/python",
+    }.items():
+        assert read(f'{python}interpreter = "{written}"').queues["q"].interpreter == meant
+    problem = only(refused(f'{python}isolation = "loop"\ninterpreter = "python3"'))
+    assert (problem.key, problem.line) == ("queue.q.interpreter", 4)
+    assert "the daemon's own Python" in problem.hint
+    problem = only(refused(f'{python}interpreter = "~/python"'))
+    assert problem.hint == "~ is not expanded: write the whole path"
 
 
 def test_http_handlers_come_later() -> None:
@@ -369,7 +379,6 @@ def test_listening_to_this_machine(listen: str) -> None:
         ("queue.files", "nice = 5", "nice = 0"),
         ("queue.files", 'io = "idle"', 'io = "normal"'),
         ("queue.files", 'env_file = "x"', 'env_file = ""'),
-        ("queue.files", 'interpreter = "x"', 'interpreter = ""'),
         ("queue.files", 'send = "file"', 'send = "job"'),
     ],
 )

@@ -50,7 +50,7 @@ def python(source: str, directory: Path, **changes: Any) -> QueueSettings:
     """A queue that runs the function `work` of a module made from `source`."""
     name = f"handler_{len(list(directory.glob('handler_*.py')))}"
     (directory / f"{name}.py").write_text(source)
-    return a_queue(python=f"{name}:work", isolation="loop", **changes)
+    return a_queue(python=f"{name}:work", **({"isolation": "loop"} | changes))
 
 
 def settings_for(

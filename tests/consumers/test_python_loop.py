@@ -273,11 +273,3 @@ async def test_a_reload_imports_fresh_and_python_path_is_searched(tmp_path: Path
         assert (await shop.run()).result == "1"
         await shop.pool.configure(settings_for(tmp_path, {"files": queue}), 1)
         assert (await shop.run()).result == "2"
-
-
-async def test_processes_are_not_available_yet(tmp_path: Path) -> None:
-    written(tmp_path / "mine.py", b"async def work(job): ...")
-    queue = a_queue(python="mine:work", isolation="process", max_attempts=1)
-    async with a_shop(tmp_path, queue) as shop:
-        job = await shop.run()
-    assert job.error == "the handler of queue files is not available yet"

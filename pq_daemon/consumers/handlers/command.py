@@ -9,6 +9,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from pq_daemon.consumers.attempt import ignore
 from pq_daemon.consumers.environment import arguments, environment
 from pq_daemon.consumers.handlers.outcome import Ended, Stop, exited, failed, put_back, stopped
 from pq_daemon.consumers.handlers.process import LOST, Process, Start
@@ -18,7 +19,7 @@ from pq_daemon.runtime.names import one_line, shown
 from pq_daemon.store.outputs import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pq_daemon.consumers.attempt import Attempt
     from pq_daemon.consumers.handlers.process import Leaders
@@ -69,7 +70,7 @@ async def run_command(attempt: Attempt, start: Start, leaders: Leaders) -> Ended
     """Run it to its verified end. A cancellation ends it first, and goes on afterwards."""
     ears = Ears(attempt)
     process = Process(start, leaders, ears.hear)
-    ears.process = process
+    ears.hold = process.hold
     try:
         process.start()
     except (OSError, ValueError) as error:
@@ -100,7 +101,7 @@ class Ears:
     """Listens to the streams: all of it is output, some lines of it are meant for us."""
 
     def __init__(self, attempt: Attempt) -> None:
-        self.process: Process | None = None
+        self.hold: Callable[[bool], None] = ignore  # has the streams wait, and go on
         self._attempt = attempt
         self._listener = Listener()
         self._words = b""
@@ -116,8 +117,7 @@ class Ears:
             self._note(self._listener.hear(data))
         else:
             self._words = (self._words + data[-WORDS_MOST:])[-WORDS_MOST:]
-        if self.process is not None:
-            self._attempt.write(stream, data, self.process.hold)
+        self._attempt.write(stream, data, self.hold)
 
     def end(self) -> None:
         self._note(self._listener.end())

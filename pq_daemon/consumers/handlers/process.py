@@ -55,6 +55,7 @@ class Start:
     umask: int
     token: str
     grace: float
+    passes: tuple[int, ...] = ()  # descriptors that it gets besides its streams
 
 
 class Leaders:
@@ -102,6 +103,7 @@ class Process:
         self.was_told = False  # TERM was sent while the leader lived
         self.is_over = False
         self.gave_up = False
+        self.on_end: Callable[[], None] | None = None  # for who does not wait
 
     def __repr__(self) -> str:
         return f"<Process {self._group} status={self.status} over={self.is_over}>"
@@ -152,6 +154,7 @@ class Process:
             stdin=self._leaders.nothing,
             stdout=out,
             stderr=err,
+            pass_fds=start.passes,
             start_new_session=True,
         )
 
@@ -194,13 +197,17 @@ class Process:
             self._loop.remove_reader(pipe)
         os.close(pipe)
 
-    def _read_the_rest(self) -> None:
+    def catch_up(self) -> None:
+        """Read what its streams hold now."""
         for pipe in tuple(self._pipes):
             left = REST_MOST
             while left > 0 and (count := self._read(pipe)):
                 left -= count
-            if pipe in self._pipes:
-                self._close_pipe(pipe)
+
+    def _read_the_rest(self) -> None:
+        self.catch_up()
+        for pipe in tuple(self._pipes):
+            self._close_pipe(pipe)
 
     # --- ending it --------------------------------------------------------------------------------
 
@@ -208,14 +215,15 @@ class Process:
         """TERM, `grace` later KILL; `now`: KILL at once. Safe to repeat."""
         if self.is_over:
             return
-        if self.status is None and not self._leader_is_dead():
+        if not self.has_ended:
             self.was_told = True
         self._begin_ladder(0.0 if now else self._start.grace)
         self._look()
 
-    def _leader_is_dead(self) -> bool:
-        """Whether it has ended by itself and the loop has only not told us yet."""
-        return processes.has_ended(self._pidfd)
+    @property
+    def has_ended(self) -> bool:
+        """Whether the leader has: the loop may only not have told us yet."""
+        return self.status is not None or processes.has_ended(self._pidfd)
 
     def _begin_ladder(self, grace: float) -> None:
         kill_at = self._loop.time() + grace
@@ -297,3 +305,5 @@ class Process:
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        if self.on_end is not None:
+            self.on_end()
