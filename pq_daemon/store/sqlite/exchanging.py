@@ -93,6 +93,7 @@ class Endings:
         self._transaction = transaction
         self._names = names
         self._epoch = epoch
+        self._well: list[tuple[int, str | None, int]] = []
         self._finals: list[tuple[Any, ...]] = []
         self._for_now: list[tuple[Any, ...]] = []
         self._attempts: list[tuple[Any, ...]] = []
@@ -128,7 +129,7 @@ class Endings:
             chance=ending.chance,
         )
         state = MOVES[verdict.event].target
-        self._move(ending, verdict, state.value, boot)  # an enum binds slowly
+        self._move(ending, verdict, row, state.value, boot)  # an enum binds slowly
         self._keep_attempt(ending, verdict, row)
         self._counts[row.queue, state.value] += 1
         self._counts[row.queue, "running"] -= 1
@@ -142,7 +143,7 @@ class Endings:
         found = self._transaction.rows(queries.EPOCH_BOOT, (epoch,))
         return str(found[0][0]) if found else ""
 
-    def _move(self, ending: Ending, verdict: Settled, state: str, boot: str) -> None:
+    def _move(self, ending: Ending, verdict: Settled, row: Row, state: str, boot: str) -> None:
         now = self._transaction.moment
         lost_boot = boot if verdict.lost else None
         budget = (verdict.spent, verdict.postponed, verdict.lost, lost_boot)
@@ -150,6 +151,10 @@ class Endings:
             wait = verdict.delay
             run_at = None if wait is None else now + round(wait * 1000)
             self._for_now.append((state, *budget, run_at, ending.error, ending.job))
+            return
+        if verdict.event is Event.SUCCEED and row.attempt == 1 and ending.progress is None:
+            # Nothing else of the row has changed since it was inserted: the usual, cheapest end.
+            self._well.append((now, ending.result, ending.job))
             return
         said = ending.progress
         progress = (None, None) if said is None else (said.percent, said.text)
@@ -192,6 +197,7 @@ class Endings:
         )
 
     def _write(self) -> None:
+        self._transaction.change_each(queries.END_WELL, self._well)
         self._transaction.change_each(queries.END_FINALLY, self._finals)
         self._transaction.change_each(queries.END_FOR_NOW, self._for_now)
         self._transaction.change_each(queries.KEEP_ATTEMPT, self._attempts)

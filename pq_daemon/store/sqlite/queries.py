@@ -104,6 +104,10 @@ UPDATE jobs SET state = ?, reason = ?, finished_at = ?, spent = ?, postponed = ?
     lost_boot = ?, error = ?, result = ?, progress_percent = ?, progress_text = ?, run_at = NULL
 WHERE id = ? AND state IN ({sources(Event.SUCCEED)})
 """
+END_WELL: Final = f"""
+UPDATE jobs SET state = 'succeeded', finished_at = ?, result = ?
+WHERE id = ? AND state IN ({sources(Event.SUCCEED)})
+"""
 END_FOR_NOW: Final = f"""
 UPDATE jobs SET state = ?, spent = ?, postponed = ?, lost = ?, lost_boot = ?, run_at = ?,
     error = ?, progress_percent = NULL, progress_text = NULL
