@@ -23,6 +23,7 @@ from pq_daemon.cli import (
     queues,
     running,
     service,
+    trying,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,19 @@ if TYPE_CHECKING:
 
     from pq_daemon.cli.command import Act
 
-FAMILIES: Final = (running, init, jobs, output, queues, files, explaining, live, people, service)
+FAMILIES: Final = (
+    running,
+    init,
+    jobs,
+    output,
+    queues,
+    files,
+    explaining,
+    trying,
+    live,
+    people,
+    service,
+)
 DESCRIPTION: Final = (
     "Files copied into watched folders become jobs, each carried to a recorded end."
 )

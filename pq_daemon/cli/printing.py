@@ -69,14 +69,15 @@ def _escaped(char: str) -> str:
     return json.dumps(char)[1:-1] if ord(char) != DELETE else "\\u007f"
 
 
-def raw(content: bytes) -> None:
+def raw(content: bytes, *, to_stderr: bool = False) -> None:
     """Write a handler's output: byte for byte into a pipe, escaped but for lines on a terminal."""
-    if sys.stdout.isatty():
-        sys.stdout.write(harmless(content))
+    place = sys.stderr if to_stderr else sys.stdout
+    if place.isatty():
+        place.write(harmless(content))
     else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-    sys.stdout.flush()
+        place.flush()
+        place.buffer.write(content)
+    place.flush()
 
 
 def harmless(content: bytes) -> str:
