@@ -37,6 +37,10 @@ BATCH_FILES: Final = 500
 BATCH_BYTES: Final = 32 * 2**20
 
 
+RIPEN_MOST: Final = 1000
+"""In one go of the loop."""
+
+
 class Phase(Enum):
     WAITING = auto()  # for its time
     DUE = auto()  # for a worker
@@ -176,10 +180,13 @@ class Desk:
             heapq.heappop(self._times)
         return None
 
-    def ripen(self, now: float) -> set[Size]:
+    def ripen(self, now: float, most: int = RIPEN_MOST) -> set[Size]:
         """Make those whose time has come ready for a worker; return which kinds there are."""
-        kinds = set()
-        while (due := self.next_due()) is not None and due <= now:
+        kinds: set[Size] = set()
+        for _ in range(most):
+            due = self.next_due()
+            if due is None or due > now:
+                break
             file = self._files[heapq.heappop(self._times)[2]]
             file.phase = Phase.DUE
             self._due[file.size].append(file.path)

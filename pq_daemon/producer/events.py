@@ -25,6 +25,7 @@ from pq_daemon.producer.plan import below, outermost
 from pq_daemon.producer.readiness import GONE, identity_of
 from pq_daemon.producer.reconcile import waits_since
 from pq_daemon.producer.scanning import Seen, is_settled, says
+from pq_daemon.store.protocol import FileState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -304,7 +305,7 @@ class Events:
         counts = root.filesystem.inodes_count
         if entry is not None and is_settled(entry, seen.identity, inodes_count=counts):
             return
-        if judged.reason is None or (seen.regular and judged.state.value == "waiting"):
+        if judged.reason is None or (seen.regular and judged.state is FileState.WAITING):
             self._intake.take_in(
                 seen.path, seen.identity, judged, told=waits_since(entry, seen.identity)
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -111,7 +112,16 @@ class Producer:
         """
         async with self._configuring:
             self._settings = settings
-            await self._follow(await self._threads.run(make_plan, settings))
+            await self._follow(await self._plan(settings))
+
+    async def _plan(self, settings: Settings) -> Plan:
+        """Resolve the paths; a mount that hangs must not hold up a reload."""
+        planning = self._threads.start(make_plan, settings)
+        await asyncio.wait({planning}, timeout=FIRST_LOOK)
+        if planning.done():
+            return planning.result()
+        log.warning("watched paths do not answer; taken as they are written")
+        return make_plan(settings, os.path.normpath)
 
     # the life of it
 
@@ -190,9 +200,10 @@ class Producer:
         """A configured path may be a symbolic link that is set to another directory."""
         while True:
             await asyncio.sleep(FOLLOW_EVERY)
+            settings = self._settings
+            plan = await self._threads.run(make_plan, settings)
             async with self._configuring:
-                plan = await self._threads.run(make_plan, self._settings)
-                if plan.roots != self._grounds.plan.roots:
+                if settings is self._settings and plan.roots != self._grounds.plan.roots:
                     log.info("watched paths lead elsewhere now", extra={"roots": len(plan.roots)})
                     await self._follow(plan)
 

@@ -94,8 +94,7 @@ class Root:
             return WatchState.MISSING, (
                 f"replaced by an empty directory: {self.elsewhere} known files are not in it"
             )
-        if self.armed_at is None:
-            reason = self.blindness or self.events_off or "notifications are not armed yet"
+        if self.armed_at is None and (reason := self.blindness or self.events_off):
             return WatchState.DEGRADED, f"files are found by scanning alone: {reason}"
         return WatchState.OK, self._remark()
 

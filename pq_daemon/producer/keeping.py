@@ -149,7 +149,7 @@ class Keeper:
         return scan_interval(rescan, root.duration, has_events=root.armed_at is not None)
 
     async def _scan(self, root: Root, *, is_due: bool) -> None:
-        began, look, armed_at = time.monotonic(), root.look, root.armed_at
+        look, armed_at = root.look, root.armed_at
         counts_late = is_due and armed_at is not None and not root.left_to_scan
         was_left, root.left_to_scan = root.left_to_scan, False
         try:
@@ -163,7 +163,7 @@ class Keeper:
             raise
         if tally is None or root.look is not look:
             return
-        root.duration = time.monotonic() - began
+        root.duration = tally.worked
         self._conclude(root, tally)
         if counts_late:
             await self._tell_late(root, tally)

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH104, PTH108, PTH116, PTH118, PTH120, PTH122, PTH123 - paths are bytes
+# ruff: noqa: PTH103, PTH104, PTH108, PTH112, PTH116, PTH118, PTH120, PTH122, PTH123 - paths are bytes
 """Moving and deleting a file without ever harming another one. Blocking; runs in threads.
 
 A rename that would overwrite is refused by the kernel (renameat2), where that is not known by a
@@ -64,7 +64,7 @@ def dispose(wanted: Disposition, root_is_there: bool) -> Done:
 def _delete(wanted: Disposition, root_is_there: bool) -> Done:
     standing = _standing(wanted.file)
     if standing is None:
-        return Done(GONE_AWAY) if root_is_there else Done(None, reason="its folder is missing")
+        return _gone(wanted.file, root_is_there)
     if isinstance(standing, Done):
         return standing
     os.unlink(wanted.file.path)
@@ -77,9 +77,7 @@ def _move(wanted: Disposition, root_is_there: bool) -> Done:
     standing = _standing(wanted.file)
     if standing is None:
         found = _arrived(wanted.file, target)
-        if found is None and not root_is_there:
-            return Done(None, reason="its folder is missing")
-        return Done(GONE_AWAY) if found is None else Done(DONE, found)
+        return _gone(wanted.file, root_is_there) if found is None else Done(DONE, found)
     if not _is_untouched(wanted.file, standing) and (found := _arrived(wanted.file, target)):
         return Done(DONE, found)  # ours was moved and not recorded: this is the next one
     if isinstance(standing, Done):
@@ -98,6 +96,13 @@ def _move(wanted: Disposition, root_is_there: bool) -> Done:
     _sync(os.path.dirname(target))
     _sync(os.path.dirname(source))
     return Done(DONE, reached)
+
+
+def _gone(file: FileVersion, root_is_there: bool) -> Done:
+    """Its absence counts only while its folder is there."""
+    if root_is_there and os.path.isdir(file.root):
+        return Done(GONE_AWAY)
+    return Done(None, reason="its folder is missing")
 
 
 def _standing(  # noqa: PLR0911 - one return an answer

@@ -20,7 +20,7 @@ from pq_daemon.producer.roots import Settle
 from pq_daemon.store.protocol import FileState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pq_daemon.config import Settings, WatchSettings
     from pq_daemon.jobs.order import Priority
@@ -154,16 +154,16 @@ def outermost(directories: Iterable[bytes]) -> list[bytes]:
     return kept
 
 
-def make_plan(settings: Settings) -> Plan:
+def make_plan(settings: Settings, resolve: Callable[[bytes], bytes] = os.path.realpath) -> Plan:
     """Resolve the configured paths. Blocking: it asks the file system."""
-    return Plan(tuple(_resolved(watch, settings) for watch in settings.watches))
+    return Plan(tuple(_resolved(watch, settings, resolve) for watch in settings.watches))
 
 
-def _resolved(watch: WatchSettings, settings: Settings) -> Watch:
+def _resolved(watch: WatchSettings, settings: Settings, resolve: Callable[[bytes], bytes]) -> Watch:
     name = watch.queue or watch.name
     queue = settings.queues[name]
     configured = os.fsencode(watch.path)
-    root = os.path.realpath(configured)
+    root = resolve(configured)
     return Watch(
         name=WatchName(watch.name),
         configured=configured,
@@ -181,15 +181,15 @@ def _resolved(watch: WatchSettings, settings: Settings) -> Watch:
         targets=tuple(
             target
             for action in (watch.on_success, watch.on_failure)
-            for target in _targets(root, action)
+            for target in _targets(root, action, resolve)
         ),
     )
 
 
-def _targets(root: bytes, action: str) -> list[bytes]:
+def _targets(root: bytes, action: str, resolve: Callable[[bytes], bytes]) -> list[bytes]:
     """Return the directory of `move:DIR`, as written and as it really is."""
     kind, _, directory = action.partition(":")
     if kind != "move":
         return []
     written = os.path.normpath(root + b"/" + os.fsencode(directory))
-    return list(dict.fromkeys((written, os.path.realpath(written))))
+    return list(dict.fromkeys((written, resolve(written))))

@@ -66,6 +66,7 @@ class Reasons:
     async def _write_waiting(self) -> None:
         paths = list(self._desk.untold)
         for start in range(0, len(paths), BATCH_FILES):
+            await asyncio.sleep(0)  # a long desk must not hold up the loop
             told = [
                 (file, row)
                 for path in paths[start : start + BATCH_FILES]

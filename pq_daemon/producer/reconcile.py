@@ -15,7 +15,7 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pq_daemon.producer import roots
 from pq_daemon.producer.grounds import Stretch
@@ -24,7 +24,7 @@ from pq_daemon.runtime.names import shown
 from pq_daemon.store.protocol import FileState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 
     from pq_daemon.jobs.model import WatchName
     from pq_daemon.jobs.versions import Identity
@@ -38,11 +38,16 @@ if TYPE_CHECKING:
     from pq_daemon.producer.threads import Threads
     from pq_daemon.store.protocol import LedgerEntry, Store
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 PAGE: Final = 2000
 WHOLE_AT_ONCE: Final = 4
 PARTS_AT_ONCE: Final = 2
+BREATH: Final = 500
+"""Files taken in in one go of the loop."""
+
 GRACE: Final = 2.0
 """Seconds an event may be late: what is younger was not missed."""
 
@@ -53,6 +58,7 @@ class Tally:
 
     files: int = 0
     elsewhere: int = 0
+    worked: float = 0.0  # seconds of looking and comparing, without what came of it
     unreadable: list[bytes] = field(default_factory=list)
     foreign: bytes | None = None
     late: Counter[WatchName] = field(default_factory=Counter)  # no event had told of them
@@ -106,7 +112,7 @@ class Reconciler:
         began_ns = time.time_ns()
         walking = walk(self._grounds.plan, root.path, top, self._threads.stopping)
         after = b""
-        while (chunk := await self._threads.run(_next, walking)) is not None:
+        while (chunk := await self._timed(tally, self._threads.run(_next, walking))) is not None:
             tally.files += len(chunk.files)
             tally.unreadable += chunk.unreadable
             tally.foreign = chunk.foreign or tally.foreign
@@ -114,7 +120,7 @@ class Reconciler:
             agrees = agreed.get(after) == stretch
             if not agrees:
                 agrees = True
-                async for part in self._against_the_ledger(root, chunk, after, top):
+                async for part in self._against_the_ledger(tally, root, chunk, after, top):
                     self._count_late(tally, root, part, began_ns)
                     await self._take_in(part)
                     tally.elsewhere += await self.vanish(root, look, part.absent, tally.unreadable)
@@ -125,12 +131,12 @@ class Reconciler:
         return tally
 
     async def _against_the_ledger(
-        self, root: Root, chunk: Chunk, after: bytes, top: bytes
+        self, tally: Tally, root: Root, chunk: Chunk, after: bytes, top: bytes
     ) -> AsyncIterator[Assessment]:
         """Read the rows of the same stretch, page by page, and compare."""
         rest: Sequence[Seen] = chunk.files
         while True:
-            page = await self._store.ledger(after, chunk.upto, PAGE, within=top)
+            page = await self._timed(tally, self._store.ledger(after, chunk.upto, PAGE, within=top))
             is_last = len(page) < PAGE
             cut = len(rest) if is_last else bisect_right(rest, page[-1].path, key=_path)
             yield await self._threads.run(
@@ -144,10 +150,19 @@ class Reconciler:
                 return
             rest, after = rest[cut:], page[-1].path
 
+    async def _timed(self, tally: Tally, work: Awaitable[T]) -> T:
+        began = time.monotonic()
+        try:
+            return await work
+        finally:
+            tally.worked += time.monotonic() - began
+
     async def _take_in(self, part: Assessment) -> None:
-        for seen, entry, judged in part.wanted:
+        for place, (seen, entry, judged) in enumerate(part.wanted):
             if self._intake.is_full:
                 await self._intake.has_room()
+            elif place % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
             self._intake.take_in(
                 seen.path, seen.identity, judged, told=waits_since(entry, seen.identity)
             )

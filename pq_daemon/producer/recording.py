@@ -8,6 +8,7 @@ was committed stays, nothing new comes in.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pq_daemon.jobs.model import WatchName
     from pq_daemon.store.protocol import Found, Intake, Sighting, Store
 
+log = logging.getLogger(__name__)
+
+CLOSE_LIMIT: Final = 10.0
 ROWS: Final = 500
 """In one write; small enough that a single file behind them does not wait long."""
 
@@ -50,4 +54,8 @@ class Recorder:
 
     async def close(self) -> None:
         """Wait for the write under way, and keep the turn for ever."""
-        await self._turn.acquire()
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT):
+                await self._turn.acquire()
+        except TimeoutError:
+            log.warning("the store does not answer; leaving", extra={"limit": CLOSE_LIMIT})

@@ -1,7 +1,7 @@
 """The producer alone in a process of its own, to be killed: `python -m tests.producer.runner S R`.
 
-Says "up"; then, for each line it is sent: a number waits until so many files are accepted, anything
-else scans until there is nothing more to take; it answers "done".
+Says "up"; then, for each line it is sent: a number waits until so many files are accepted, "scan"
+scans until there is nothing more to take; it answers with the watch's state and the reason for it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ async def main(state: Path, root: Path) -> None:
             while line := await asked.readline():
                 if line.strip().isdigit():
                     await wait_until(partial(has_accepted, store, int(line)), timeout=40)
-                else:
+                elif line.strip() == b"scan":
                     await settled(producer)
-                print("done", flush=True)
+                [status] = producer.statuses()
+                print(status.state.value, status.reason, flush=True)
 
 
 async def has_accepted(store: Store, number: int) -> bool:

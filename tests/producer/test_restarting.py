@@ -120,9 +120,12 @@ async def test_stopped_at_any_moment(watching: Watching, store: Store, root: Pat
 
 
 @asynccontextmanager
-async def a_process(state: Path, root: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def a_process(
+    state: Path, root: Path, *, inside: Sequence[str] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """The producer in its own process, up; killed at the end if it still lives."""
     process = await asyncio.create_subprocess_exec(
+        *inside,
         sys.executable,
         "-m",
         "tests.producer.runner",
@@ -170,11 +173,13 @@ async def test_killed_at_any_moment(tmp_path: Path, root: Path) -> None:
     assert await taken_in(state) == on_disk(root)
 
 
-async def asked(process: asyncio.subprocess.Process, question: bytes) -> None:
+async def asked(process: asyncio.subprocess.Process, question: bytes) -> str:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(question + b"\n")
-    assert await process.stdout.readline() == b"done\n"
+    answer = (await process.stdout.readline()).decode()
+    assert answer
+    return answer.strip()
 
 
 async def test_frozen_while_six_thousand_files_come(tmp_path: Path, root: Path) -> None:

@@ -11,7 +11,9 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -22,15 +24,23 @@ from pq_daemon.producer.folders import watch_folders
 from pq_daemon.producer.grounds import scan_interval
 from pq_daemon.producer.plan import make_plan
 from pq_daemon.producer.reconcile import _gone_from
-from pq_daemon.producer.roots import KINDS, LOCAL, Settle
+from pq_daemon.producer.roots import KINDS, LOCAL, Filesystem, Settle
 from pq_daemon.store.protocol import FileState, LedgerEntry
-from tests.producer.folder import FILES, a_watch, accepted, all_jobs, count, on_disk, settings_of
+from tests.producer.folder import (
+    FILES,
+    a_watch,
+    accepted,
+    all_jobs,
+    count,
+    jobs_of,
+    on_disk,
+    settings_of,
+)
 from tests.support.builders import an_identity
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pq_daemon.producer.folders import Producer
     from pq_daemon.store.protocol import Store
@@ -225,6 +235,35 @@ def test_live_tells_directories_apart_that_share_an_inode_number(tmp_path: Path)
         seen.add(roots.look(bytes(path)).live)
         path.rmdir()
     assert len(seen) == 5
+
+
+async def test_a_shared_file_system_is_scanned_and_waited_for_longer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory dressed up as NFS: no notifications, no lease, no inode numbers."""
+    shared = Filesystem("NFS", shared=True, inodes_count=False, settle=5.0)
+    monkeypatch.setitem(cast("dict[int, Filesystem]", KINDS), TMPFS_MAGIC, shared)
+    with TemporaryDirectory(dir="/dev/shm") as name:
+        root = Path(name)
+        settings = settings_of(tmp_path / "state", a_watch(root))
+        async with watch_folders(settings, store) as producer:
+            assert producer.statuses()[0].state is WatchState.DEGRADED
+            assert "NFS does not tell" in producer.statuses()[0].reason
+            (root / "a").write_text("a")
+            await are_taken(store, 1)
+            (root / "b").write_text("a")
+            (root / "b").replace(root / "a")  # another inode, as a server may give after a restart
+            os.utime(root / "a", ns=(1, 1))
+            (root / "c").write_text("c")
+            await are_taken(store, 2)
+    [job] = await jobs_of(store, root / "c")
+    assert job.file is not None
+    assert not job.file.inodes_count
+    waited = job.created_at - job.file.identity.mtime_ns // 1_000_000
+    assert waited >= 2000
+
+
+TMPFS_MAGIC = 0x01021994
 
 
 def test_settle_follows_what_can_be_told() -> None:

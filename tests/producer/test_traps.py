@@ -15,6 +15,8 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pq_daemon.jobs.status import WatchState
 from pq_daemon.producer import events
 from pq_daemon.store.protocol import FileState
@@ -33,8 +35,6 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from pq_daemon.producer.folders import Producer
     from pq_daemon.store.protocol import Store
@@ -135,13 +135,18 @@ async def test_a_name_that_is_not_utf8(
     assert job.file.relpath == b"\xff\xfe\n.bin"
 
 
+@pytest.mark.parametrize("is_there_before", [True, False])
 async def test_a_directory_whose_name_is_not_utf8(
-    watching: Watching, store: Store, root: Path
+    watching: Watching, store: Store, root: Path, is_there_before: bool
 ) -> None:
     """The watcher cannot even start on it: scanning alone, said so, and back when it is gone."""
     foreign = bytes(root) + b"/d\xff"
-    os.mkdir(foreign)  # noqa: PTH102
+    if is_there_before:
+        os.mkdir(foreign)  # noqa: PTH102
     async with watching() as producer:
+        if not is_there_before:
+            await survey_is_over(producer)
+            os.mkdir(foreign)  # noqa: PTH102
         await wait_until(lambda: "is not UTF-8" in producer.statuses()[0].reason)
         assert producer.statuses()[0].state is WatchState.DEGRADED
         with open(foreign + b"/inside", "wb") as file:  # noqa: PTH123, ASYNC230
