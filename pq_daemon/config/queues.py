@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pq_daemon.config import hints, notation
 from pq_daemon.config.drafting import Finding
+from pq_daemon.config.env_files import EnvFileError, read_env_file
 from pq_daemon.config.masking import shown_value
 from pq_daemon.config.values import duration_text
 from pq_daemon.jobs import placeholders
@@ -33,15 +34,20 @@ OURS: Final = frozenset(
         "PQ_SHA256",
         "PQ_OUTPUT",
         "PQ_PAYLOAD",
+        "PQ_TOKEN",
     }
 )
 """Variables that every handler gets from the daemon."""
 
 
+OF_PROCESSES: Final = ("interpreter", "memory_limit", "nice", "io", "env_file")
+
+
 def check_queues(draft: Draft) -> Iterator[Finding]:
     for name, queue in draft.settings.queues.items():
         yield from _one_handler(draft, name)
-        yield from _isolation(draft, name, queue)
+        yield from _processes(draft, name, queue)
+        yield from _env_file(draft, name, queue)
         yield from _templates(draft, name, queue)
         yield from _environment(name, queue)
         yield from _codes(draft, name, queue)
@@ -57,13 +63,31 @@ def _one_handler(draft: Draft, name: str) -> Iterator[Finding]:
         yield Finding(("queue", name, key), f"{key} beside {written[0]}", allowed)
 
 
-def _isolation(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
-    path = ("queue", name, "interpreter")
-    is_sound = draft.is_sound(*path) and draft.is_sound("queue", name, "isolation")
-    if queue.interpreter and queue.isolation == "loop" and is_sound:
-        allowed = 'nothing beside isolation = "loop"'
-        hint = "a function in the loop runs in the daemon's own Python"
-        yield Finding(path, notation.string(queue.interpreter), allowed, hint)
+def _processes(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
+    """Refuse what only means something for a handler that has a process."""
+    if queue.isolation != "loop" or not draft.is_sound("queue", name, "isolation"):
+        return
+    for key in OF_PROCESSES:
+        written = draft.written("queue", name, key)
+        if written and written != "normal" and draft.is_sound("queue", name, key):
+            hint = "a function in the loop runs in the daemon itself"
+            allowed = 'nothing beside isolation = "loop"'
+            yield Finding(("queue", name, key), notation.value(written), allowed, hint)
+
+
+def _env_file(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
+    path = ("queue", name, "env_file")
+    if queue.env_file is None or not draft.is_sound(*path):
+        return
+    allowed = "a file of KEY=VALUE lines, mode 0600"
+    found = notation.string(str(draft.written(*path)))
+    try:
+        variables = read_env_file(queue.env_file)
+    except EnvFileError as error:
+        yield Finding(path, found, allowed, f"{queue.env_file} {error}")
+        return
+    for variable in sorted(OURS & variables.keys()):
+        yield Finding(path, variable, "another name", "the daemon sets this one itself")
 
 
 def _templates(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:

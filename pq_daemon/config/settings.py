@@ -22,6 +22,7 @@ from pq_daemon.config.values import (
     Listen,
     Location,
     OptionalLocation,
+    OptionalSize,
     PositiveDuration,
     PythonTarget,
     Size,
@@ -157,14 +158,14 @@ class QueueSettings(Table):
     output: str = ""
     on_conflict: Literal["number", "fail", "replace"] = "number"
     output_limit: Size = 2**20
-    memory_limit: Annotated[str, LATER] = ""
-    nice: Annotated[int, LATER] = 0
-    io: Annotated[Literal["normal", "idle"], LATER] = "normal"
+    memory_limit: OptionalSize = None
+    nice: Annotated[int, Field(ge=0, le=19)] = 0
+    io: Literal["normal", "idle"] = "normal"
     umask: Annotated[
         str, Field(pattern=r"^0?[0-7]{3}$"), Words('an octal mask in quotes, such as "0022"')
     ] = "0022"
     env: dict[str, str] = Field(default_factory=dict)
-    env_file: Annotated[str, LATER] = ""
+    env_file: OptionalLocation = None
     cwd: OptionalLocation = None
     python_path: tuple[Location, ...] = ()
     interpreter: Interpreter = ""

@@ -154,6 +154,12 @@ def _above_zero(value: float) -> float:
     return value
 
 
+def _some(value: int) -> int:
+    if value <= 0:
+        raise refused(SIZE_WORDS, "it must be more than nothing")
+    return value
+
+
 Duration = Annotated[
     float,
     BeforeValidator(_reading(seconds, DURATION_WORDS, 'write "{}s" for seconds')),
@@ -171,6 +177,11 @@ Size = Annotated[
     Words(SIZE_WORDS),
 ]
 """Bytes, written as a size."""
+
+OptionalSize = Annotated[
+    Annotated[Size, AfterValidator(_some)] | None, BeforeValidator(lambda value: value or None)
+]
+"""A size, or None, which a file writes as ""."""
 
 
 # --- paths ---------------------------------------------------------------------------------------

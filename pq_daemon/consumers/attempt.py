@@ -68,8 +68,9 @@ class Attempt:
     """A claimed job, from its claim to its ending."""
 
     __slots__ = (
-        "_capture", "_loop", "_tell_timer", "_told_at", "_tools", "holder", "job", "over", "plan",
-        "progress", "result", "setup", "slot", "stopped", "stopped_at",
+        "_capture", "_loop", "_tell_timer", "_told_at", "_tools", "detail", "holder", "job",
+        "leader", "over", "plan", "process_token", "progress", "result", "setup", "slot", "stopped",
+        "stopped_at",
     )  # fmt: skip
 
     def __init__(self, tools: Tools, setup: Setup, slot: int, job: Job) -> None:
@@ -80,8 +81,11 @@ class Attempt:
         self.progress: Progress | None = None
         self.result: str | None = None
         self.stopped: Stop | None = None
+        self.detail = ""  # of why it was stopped
         self.stopped_at = 0.0
         self.holder: Holder | None = None
+        self.leader = 0  # the process that works on it, if one does
+        self.process_token = ""
         self.over = False  # the handler has ended by itself: too late to stop it
         self._tools = tools
         self._loop = asyncio.get_running_loop()
@@ -97,6 +101,21 @@ class Attempt:
     def token(self) -> str:
         """Marks every process of this attempt, in its environment."""
         return f"{self._tools.store.epoch.token}.{self.job.id}.{self.job.attempt}"
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes its processes may hold; 0: as many as they like."""
+        return self.plan.queue.memory_limit or 0
+
+    def take_hold(self, holder: Holder, leader: int, token: str | None = None) -> None:
+        """A process works on it now. `token`: when it is not the attempt's own."""
+        self.holder = holder
+        self.leader = leader
+        self.process_token = token or self.token
+
+    def let_go(self) -> None:
+        self.holder = None
+        self.leader = 0
 
     # --- ending it --------------------------------------------------------------------------------
 

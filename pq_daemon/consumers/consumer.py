@@ -133,6 +133,8 @@ class Consumer:
         plan, job = attempt.plan, attempt.job
         if attempt.stopped is not None:
             return self._stopped(attempt)
+        if plan.trouble:
+            return failed("not started", plan.trouble)
         if job.file is None and plan.is_in_loop and not plan.queue.output:
             return await run_in_loop(attempt, self._own_task, None)
         try:

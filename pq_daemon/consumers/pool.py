@@ -20,6 +20,7 @@ from pq_daemon.consumers.handlers.outcome import Stop
 from pq_daemon.consumers.handlers.process import GIVE_UP, Leaders
 from pq_daemon.consumers.handlers.workers import Workers
 from pq_daemon.consumers.inputs import Roots
+from pq_daemon.consumers.memory import LOOK_EVERY, MemoryWatch
 from pq_daemon.consumers.scratch import Scratch
 from pq_daemon.consumers.setup import Setup, make_setup
 from pq_daemon.consumers.strays import EVERY, Strays
@@ -137,8 +138,13 @@ class Pool:
         self._tasks = tasks
         tasks.create_task(self._dispatcher.run(), name="dispatcher")
         strays = Strays(self._token_prefix, self._tools.leaders, self._is_running)
+        memory = MemoryWatch(self._tools, lambda: tuple(self._running.values()))
         self._chores = [
-            tasks.create_task(periodically(strays.look, every=EVERY, name="strays"), name="strays")
+            tasks.create_task(periodically(look, every=every, name=name), name=name)
+            for name, look, every in (
+                ("strays", strays.look, EVERY),
+                ("memory", memory.look, LOOK_EVERY),
+            )
         ]
         self._resize()
         self._dispatcher.wake()

@@ -9,11 +9,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pq_daemon.config.env_files import EnvFileError, read_env_file
 from pq_daemon.consumers.environment import base_environment
 from pq_daemon.consumers.handlers.outcome import Codes
 from pq_daemon.consumers.handlers.resolve import forget_modules, resolve
 from pq_daemon.jobs.model import QueueName
 from pq_daemon.jobs.retry import Backoff
+from pq_daemon.runtime.systemd import OWN_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,8 @@ class Plan:
     codes: Codes
     umask: int
     function: Function | Unresolved | None  # of a python handler
+    secrets: Mapping[bytes, bytes] = field(repr=False)  # of its env_file
+    trouble: str = ""  # why no attempt can begin
 
     @property
     def is_command(self) -> bool:
@@ -75,6 +79,7 @@ def _plan(settings: Settings, queue: QueueSettings) -> Plan:
     function = None
     if queue.python is not None and queue.isolation == "loop":
         function = resolve(queue.python, settings.directory, queue.python_path)
+    secrets, trouble = _secrets(queue)
     return Plan(
         queue=queue,
         backoff=Backoff(backoff.base, backoff.factor, backoff.max, backoff.jitter),
@@ -85,4 +90,19 @@ def _plan(settings: Settings, queue: QueueSettings) -> Plan:
         ),
         umask=int(queue.umask, 8),
         function=function,
+        secrets=secrets,
+        trouble=trouble,
     )
+
+
+def _secrets(queue: QueueSettings) -> tuple[Mapping[bytes, bytes], str]:
+    """Read the variables of the env_file; or say why not: it was readable when it was checked."""
+    if queue.env_file is None:
+        return {}, ""
+    try:
+        found = read_env_file(queue.env_file)
+    except EnvFileError as error:
+        return {}, f"env_file {queue.env_file} {error}"
+    return {
+        name.encode(): value.encode() for name, value in found.items() if name not in OWN_VARIABLES
+    }, ""

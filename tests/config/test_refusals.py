@@ -239,7 +239,7 @@ def test_an_interpreter_is_a_program_for_processes() -> None:
         assert read(f'{python}interpreter = "{written}"').queues["q"].interpreter == meant
     problem = only(refused(f'{python}isolation = "loop"\ninterpreter = "python3"'))
     assert (problem.key, problem.line) == ("queue.q.interpreter", 4)
-    assert "the daemon's own Python" in problem.hint
+    assert "runs in the daemon itself" in problem.hint
     problem = only(refused(f'{python}interpreter = "~/python"'))
     assert problem.hint == "~ is not expanded: write the whole path"
 
@@ -249,6 +249,26 @@ def test_http_handlers_come_later() -> None:
     assert problem.key == "queue.q.http"
     assert "not yet available" in words(problem)
     assert "secret" not in words(problem)
+
+
+def test_what_a_process_may_use() -> None:
+    lines = 'memory_limit = "512MiB"\nnice = 10\nio = "idle"'
+    queue = read_queue(lines)
+    assert (queue.memory_limit, queue.nice, queue.io) == (2**29, 10, "idle")
+    assert read_queue('memory_limit = ""').memory_limit is None
+    assert only(refused_queue('memory_limit = "0B"')).hint == "it must be more than nothing"
+    assert only(refused_queue("nice = -1")).allowed == "a whole number from 0 to 19"
+    assert only(refused_queue('io = "realtime"')).allowed == '"normal" or "idle"'
+
+
+@pytest.mark.parametrize("line", ['memory_limit = "1GiB"', "nice = 5", 'io = "idle"'])
+def test_a_function_in_the_loop_has_no_process_to_limit(line: str) -> None:
+    problem = only(refused(f'[queue.q]\npython = "m:f"\nisolation = "loop"\n{line}'))
+    assert problem.allowed == 'nothing beside isolation = "loop"'
+    assert problem.key == f"queue.q.{line.partition(' ')[0]}"
+    read(
+        '[queue.q]\npython = "m:f"\nisolation = "loop"\nio = "normal"\nnice = 0\nmemory_limit = ""'
+    )
 
 
 # --- templates -----------------------------------------------------------------------------------
@@ -375,10 +395,6 @@ def test_listening_to_this_machine(listen: str) -> None:
         ("server", 'public_url = "https://x"', 'public_url = ""'),
         ("server", 'trusted_proxies = ["10.0.0.1"]', "trusted_proxies = []"),
         ("server", "metrics_public = true", "metrics_public = false"),
-        ("queue.files", 'memory_limit = "1GiB"', 'memory_limit = ""'),
-        ("queue.files", "nice = 5", "nice = 0"),
-        ("queue.files", 'io = "idle"', 'io = "normal"'),
-        ("queue.files", 'env_file = "x"', 'env_file = ""'),
         ("queue.files", 'send = "file"', 'send = "job"'),
     ],
 )

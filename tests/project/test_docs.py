@@ -22,8 +22,6 @@ from pq_daemon.jobs.states import Outcome, Reason, State, diagram
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_YET = README.partition("## Not yet available")[2]
-RESERVED_REASONS = {Reason.MEMORY}
-"""Named in the table of states, reached by nothing yet."""
 
 
 def section(heading: str) -> str:
@@ -100,7 +98,7 @@ def test_the_diagram_is_drawn_from_the_table_of_moves() -> None:
 
 def test_every_word_for_states_reasons_and_outcomes_is_explained() -> None:
     text = section("## The states of a job")
-    words = [*State, *Outcome, *(set(Reason) - RESERVED_REASONS)]
+    words = [*State, *Outcome, *Reason]
     assert [word for word in words if f"`{word}`" not in text] == []
 
 

@@ -51,18 +51,23 @@ def start_of(attempt: Attempt, given: Mapping[str, bytes], scratch: bytes) -> St
     queue = attempt.plan.queue
     return Start(
         arguments=arguments(queue.command or (), given),
-        environment=environment(
-            attempt.setup.environment,
-            attempt.job,
-            own=queue.env,
-            given=given,
-            token=attempt.token,
-            scratch=scratch,
-        ),
+        environment={
+            **environment(
+                attempt.setup.environment,
+                attempt.job,
+                own=queue.env,
+                given=given,
+                token=attempt.token,
+                scratch=scratch,
+            ),
+            **attempt.plan.secrets,
+        },
         cwd=os.fsencode(queue.cwd) if queue.cwd else scratch,
         umask=attempt.plan.umask,
         token=attempt.token,
         grace=queue.kill_grace,
+        nice=queue.nice,
+        io_idle=queue.io == "idle",
     )
 
 
@@ -75,13 +80,14 @@ async def run_command(attempt: Attempt, start: Start, leaders: Leaders) -> Ended
         process.start()
     except (OSError, ValueError) as error:
         return not_started(error, start)
-    attempt.holder = process
+    attempt.take_hold(process, process.leader)
     await _wait(attempt, process)
-    attempt.holder = None
+    attempt.let_go()
     ears.end()
     status = LOST if process.status is None else process.status
     if attempt.stopped is not None and process.was_told:
-        return stopped(attempt.stopped, attempt.plan.queue.timeout, status)
+        timeout = attempt.plan.queue.timeout
+        return stopped(attempt.stopped, timeout, status, attempt.detail)
     if status == LOST:
         return failed("the exit status was lost")
     return exited(status, attempt.plan.codes, ears.last_words)

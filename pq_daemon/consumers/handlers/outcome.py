@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +35,7 @@ class Stop(Enum):
 
     CANCEL = auto()
     TIMEOUT = auto()
+    MEMORY = auto()
     INTERRUPT = auto()  # the daemon stops
 
 
@@ -56,13 +57,16 @@ def put_back(reason: str, after: float) -> Ended:
     return Ended(Outcome.INTERRUPTED, reason, reason, after=after)
 
 
-def stopped(why: Stop, timeout: float, status: int | None = None) -> Ended:
+def stopped(why: Stop, timeout: float, status: int | None = None, detail: str = "") -> Ended:
     """How an attempt ended that was ended from outside. `status` as in `exited`."""
     code = status if status is not None and status >= 0 else None
     number = -status if status is not None and status < 0 else None
     if why is Stop.TIMEOUT:
         error = f"still running after {timeout:g} s"
         return Ended(Outcome.TIMED_OUT, "timeout", error, exit_code=code, signal=number)
+    if why is Stop.MEMORY:
+        memory = Ended(Outcome.FAILED, "memory", detail or "too much memory", Reason.MEMORY)
+        return replace(memory, exit_code=code, signal=number)
     if why is Stop.CANCEL:
         return Ended(Outcome.CANCELLED, "cancelled", exit_code=code, signal=number)
     return Ended(Outcome.INTERRUPTED, "the daemon stopped", exit_code=code, signal=number)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.runtime import processes
+from pq_daemon.runtime.priorities import be_gentle
 from pq_daemon.store.outputs import Stream
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Start:
     token: str
     grace: float
     passes: tuple[int, ...] = ()  # descriptors that it gets besides its streams
+    nice: int = 0
+    io_idle: bool = False
 
 
 class Leaders:
@@ -137,6 +140,8 @@ class Process:
             os.close(err)
             raise
         self._group = child.pid
+        if self._start.nice or self._start.io_idle:
+            be_gentle(child.pid, nice=self._start.nice, io_idle=self._start.io_idle)
         self._leaders.pids.add(child.pid)
         self._pipes = {out: Stream.STDOUT, err: Stream.STDERR}
         for pipe in self._pipes:
@@ -219,6 +224,11 @@ class Process:
             self.was_told = True
         self._begin_ladder(0.0 if now else self._start.grace)
         self._look()
+
+    @property
+    def leader(self) -> int:
+        """The process that was started, and the number of its group and session."""
+        return self._group
 
     @property
     def has_ended(self) -> bool:

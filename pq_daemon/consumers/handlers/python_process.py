@@ -54,9 +54,9 @@ async def run_in_worker(
         return not_started(error, replace(start, arguments=[interpreter(attempt.plan)]))
     errand = Errand(attempt, worker)
     worker.begin(errand, request(attempt, start, output, worker.token))
-    attempt.holder = errand
+    attempt.take_hold(errand, worker.process.leader, worker.token)
     await _wait(attempt, errand)
-    attempt.holder = None
+    attempt.let_go()
     worker.finish()
     workers.give_back(worker)
     return errand.ended()
@@ -170,7 +170,8 @@ class Errand:
         status = self._worker.process.status
         status = LOST if status is None else status
         if self._attempt.stopped is not None and self._worker.process.was_told:
-            return stopped(self._attempt.stopped, self._attempt.plan.queue.timeout, status)
+            timeout = self._attempt.plan.queue.timeout
+            return stopped(self._attempt.stopped, timeout, status, self._attempt.detail)
         return unanswered(status, self._worker.trouble, self._ears.last_words)
 
 

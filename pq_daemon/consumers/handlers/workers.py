@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pq_daemon.consumers import worker as room
 from pq_daemon.consumers.handlers.process import GIVE_UP, Process
+from pq_daemon.runtime import memory
 from pq_daemon.runtime.processes import VARIABLE
 
 if TYPE_CHECKING:
@@ -201,6 +202,12 @@ class Worker:
     def is_usable(self) -> bool:
         return self._is_open and not self.process.has_ended
 
+    @property
+    def is_fat(self) -> bool:
+        """Whether past jobs have left the next one less than half of the memory it may hold."""
+        limit = self.plan.queue.memory_limit
+        return limit is not None and memory.resident(self.process.leader) * 2 > limit
+
     def dismiss(self) -> None:
         """End it when it is idle: it is told by its channel, and made to if it does not listen."""
         self._close()
@@ -311,7 +318,8 @@ class Workers:
         if worker not in self._all:
             return  # it has ended with its job
         is_current = worker.setup is self._setup and not self._closing
-        if is_current and worker.is_usable and worker.jobs < JOBS_MOST:
+        is_fresh = worker.jobs < JOBS_MOST and not worker.is_fat
+        if is_current and worker.is_usable and is_fresh:
             self._idle.append(worker)
             worker.wait_for(KEPT)
         else:
