@@ -30,7 +30,7 @@ HOME = Path(__file__).parents[2]
 
 
 async def all_taken(store: Store, root: Path) -> None:
-    wanted = on_disk(root)
+    wanted = await asyncio.to_thread(on_disk, root)
 
     async def is_so() -> bool:
         return await accepted(store) == wanted
@@ -170,7 +170,7 @@ async def test_killed_at_any_moment(tmp_path: Path, root: Path) -> None:
     async with a_process(state, root) as process:
         await asked(process, b"scan")
         process.kill()
-    assert await taken_in(state) == on_disk(root)
+    assert await taken_in(state) == await asyncio.to_thread(on_disk, root)
 
 
 async def asked(process: asyncio.subprocess.Process, question: bytes) -> str:
@@ -192,7 +192,7 @@ async def test_frozen_while_six_thousand_files_come(tmp_path: Path, root: Path) 
         os.kill(process.pid, signal.SIGCONT)
         await asked(process, b"6000")
         process.kill()
-    assert await taken_in(state) == on_disk(root)
+    assert await taken_in(state) == await asyncio.to_thread(on_disk, root)
 
 
 def _write_many(root: Path, number: int) -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 async def all_taken(store: Store, root: Path, *, timeout: float = 20) -> None:  # noqa: ASYNC109
     """Wait until every file below `root` has exactly one job."""
-    wanted = on_disk(root)
+    wanted = await asyncio.to_thread(on_disk, root)
 
     async def is_so() -> bool:
         return await accepted(store) == wanted
