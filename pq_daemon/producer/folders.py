@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pq_daemon.config import Settings
     from pq_daemon.jobs.model import WatchName
+    from pq_daemon.jobs.order import Moment
     from pq_daemon.store.protocol import Store, WatchRecord
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,22 @@ class Producer:
     def waiting(self) -> int:
         """Return how many files are on their way to become jobs at this moment."""
         return len(self._grounds.desk)
+
+    def out_of_reach(self, root: bytes, at: Moment) -> str:
+        """Say why a file that is missing cannot be called gone; empty when it can.
+
+        Args:
+            root: of the file.
+            at: when it was last known to be there, such as its job's acceptance.
+
+        """
+        known = self._grounds.roots.get(root)
+        if known is None:
+            return ""
+        if known.look is None:
+            return known.trouble
+        same = self._marks.stood(root, at) == known.look.mark
+        return "" if same else "another directory stands where its folder was"
 
     def rescan(self, watch: WatchName) -> None:
         """Have the watch's folder scanned now.

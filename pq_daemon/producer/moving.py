@@ -73,7 +73,8 @@ def _delete(wanted: Disposition, root_is_there: bool) -> Done:
 
 
 def _move(wanted: Disposition, root_is_there: bool) -> Done:
-    source, target = wanted.file.path, wanted.directory + b"/" + wanted.file.relpath
+    source = wanted.file.path
+    target = os.path.normpath(wanted.directory + b"/" + wanted.file.relpath)
     standing = _standing(wanted.file)
     if standing is None:
         found = _arrived(wanted.file, target)

@@ -127,11 +127,17 @@ async def test_replaced_by_an_empty_directory_nothing_vanishes_even_over_a_resta
     for number in range(20):
         (root / f"{number}").write_text(f"{number}")
     away = root.with_name("away")
+    path = bytes(root)
     async with watching() as producer:
         await are_taken(store, 20)
+        accepted_at = store.now()
+        assert producer.out_of_reach(path, accepted_at) == ""
         root.rename(away)
+        await wait_until(lambda: producer.out_of_reach(path, accepted_at) == "missing")
         root.mkdir()
         await is_missing(producer, "20 known files are not in it")
+        assert "another directory" in producer.out_of_reach(path, accepted_at)
+        assert producer.out_of_reach(path, store.now()) == ""
     async with watching() as producer:
         await is_missing(producer, "20 known files are not in it")
         (root / "new").write_text("new")
