@@ -17,7 +17,7 @@ from pq_daemon.consumers.pool import Pool, run_consumers
 from pq_daemon.consumers.publishing import finish_or_remove
 from pq_daemon.consumers.settling import afters
 from pq_daemon.errors import StoreError
-from pq_daemon.inspection.explaining import explain
+from pq_daemon.inspection import asking
 from pq_daemon.producer.folders import Producer, watch_folders
 from pq_daemon.reload import Reloader, Rooms, configure_logs, configure_store
 from pq_daemon.runtime import systemd
@@ -174,7 +174,13 @@ class Daemon:
             self._producer.rescan(watch)
 
     async def explain(self, path: bytes) -> Mapping[str, Any]:
-        return await asyncio.to_thread(explain, path, self.settings)
+        return await asking.explained(path, self.settings)
+
+    async def check(self) -> list[dict[str, Any]]:
+        return await asking.checked(self.settings)
+
+    async def diagnose(self) -> list[dict[str, Any]]:
+        return await asking.diagnosed(self.settings, self._store)
 
     async def reload(self, actor: Actor) -> Reloaded:
         log.info("reloading", extra={"by": actor.name})

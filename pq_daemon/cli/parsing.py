@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pq_daemon import __version__
 from pq_daemon.cli import (
+    doctor,
     explaining,
     files,
     init,
@@ -42,6 +43,7 @@ FAMILIES: Final = (
     trying,
     live,
     people,
+    doctor,
     service,
 )
 DESCRIPTION: Final = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Register) -> None:
     words = commands.add("run", run, "run the daemon in the foreground")
     words.add_argument("--demo", action="store_true", help="and keep it busy with sample files")
-    commands.add("check", check, "check the configuration, its folders and its programs")
+    commands.add("check", checking.check, "check the configuration, its folders and its programs")
     commands.add("reload", asking(reload), "have the daemon read its configuration again")
 
 
@@ -69,19 +69,6 @@ async def serve(settings: Settings, load: Callable[[], Settings], *, with_demo: 
         return await daemon.run(settings, load=load, on_ready=on_ready)
     async with beside(demo.keep_dropping(settings, ready), name="demo"):
         return await daemon.run(settings, load=load, on_ready=on_ready)
-
-
-# --- check ---------------------------------------------------------------------------------------
-
-
-def check(arguments: argparse.Namespace) -> Exit:
-    settings = place.configuration(arguments)
-    printing.say(f"{settings.source}: the configuration is valid")
-    findings = tuple(checking.findings(settings))
-    for finding in findings:
-        printing.say(f"{finding.grade:<7}  {finding.where}: {finding.what}")
-    bad = any(finding.grade is checking.Grade.MISSING for finding in findings)
-    return Exit.REFUSED if bad else Exit.DONE
 
 
 # --- reload --------------------------------------------------------------------------------------

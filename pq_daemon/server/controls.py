@@ -61,6 +61,14 @@ class Controls(Protocol):
         """Say why a path becomes a job or does not, as the API shows it."""
         ...
 
+    async def check(self) -> list[dict[str, Any]]:
+        """Look whether folders, programs and places for results are there, as the API shows it."""
+        ...
+
+    async def diagnose(self) -> list[dict[str, Any]]:
+        """Look at everything a support person would ask for."""
+        ...
+
     async def reload(self, actor: Actor) -> Reloaded:
         """Load config.toml again and apply it, or keep what is in force and say why."""
         ...

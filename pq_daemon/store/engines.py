@@ -20,7 +20,7 @@ from pq_daemon.store import holding
 from pq_daemon.store.feed import Feed
 from pq_daemon.store.outputs import OutputFiles
 from pq_daemon.store.protocol import Epoch
-from pq_daemon.store.sqlite import migrating, queries, rows
+from pq_daemon.store.sqlite import examining, migrating, queries, rows
 from pq_daemon.store.sqlite.connection import on_connection, reading, writing
 from pq_daemon.store.sqlite.engine import SqliteStore
 from pq_daemon.store.sqlite.writer import Clock, Writer
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncIterator, Callable
 
+    from pq_daemon.store.protocol import Condition
     from pq_daemon.store.sqlite.transaction import Transaction
 
 DATABASE = "queue.db"
@@ -71,6 +72,21 @@ async def open_store(
                 )
                 async with _written(writer, epoch):
                     yield store
+
+
+def examine_closed(state_dir: Path) -> Condition:
+    """Look at the database while no daemon uses it. Blocking.
+
+    Raises:
+        StoreHeldError: a daemon holds it.
+        StoreError: it cannot be read.
+
+    """
+    try:
+        with holding.held(state_dir):
+            return examining.examine_file(state_dir / DATABASE)
+    except OSError as error:
+        raise StoreError(f"{state_dir}: {error.strerror}") from None
 
 
 @asynccontextmanager

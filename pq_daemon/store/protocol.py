@@ -361,6 +361,17 @@ class Pruned:
         return bool(self.jobs or self.audit or self.files)
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the database is. `remark` tells of known faults of the engine's version."""
+
+    engine: str
+    remark: str
+    problems: tuple[str, ...]  # of its integrity
+    size: int  # bytes
+    free: int  # bytes of it that hold nothing
+
+
 class Store(Protocol):
     """One queue, one ledger, one history. Engines pass one conformance suite."""
 
@@ -627,6 +638,10 @@ class Store(Protocol):
 
     async def checkpoint(self) -> None:
         """Move the write-ahead log into the database, by the writing connection."""
+        ...
+
+    async def examine(self) -> Condition:
+        """Look at the whole database; long lists wait meanwhile, writes do not."""
         ...
 
     async def healthy(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,11 @@ def test_all_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (tmp_path / "in/a.txt").touch()
     assert check(tmp_path, WATCH + '[queue.files]\ncommand = ["sha256sum", "{path}"]\n') == 0
     out = capsys.readouterr().out
-    assert f"ok       watch.files: {tmp_path}/in can be read, 1 entries" in out
+    assert f"ok       watch.files: {tmp_path}/in (" in out
+    assert "files rest 1 s, 2 s if empty or not ours)" in out
+    assert "ok       watch.files: no files pass the filters, 1 waiting (empty) now" in out
     assert "ok       queue.files: runs /" in out
+    assert " as user " in out
 
 
 def test_a_missing_folder_and_a_missing_program_are_named(
@@ -35,7 +39,7 @@ def test_a_missing_folder_and_a_missing_program_are_named(
 ) -> None:
     assert check(tmp_path, WATCH + '[queue.files]\ncommand = ["no-such-program"]\n') == 1
     out = capsys.readouterr().out
-    assert f"missing  watch.files: {tmp_path}/in does not exist" in out
+    assert f"missing  watch.files: {tmp_path}/in: does not exist; it is never created" in out
     assert "missing  queue.files: no program no-such-program in /" in out
     assert not (tmp_path / "in").exists()
 
@@ -50,7 +54,7 @@ def test_a_program_is_looked_for_where_the_handler_would_find_it(
     queue = '[queue.files]\ncommand = ["convert-it"]\n'
     assert check(tmp_path, queue) == 1
     assert check(tmp_path, queue + f'env = {{ PATH = "{program.parent}" }}\n') == 0
-    assert f"runs {program}" in capsys.readouterr().out
+    assert f"runs {program} as user" in capsys.readouterr().out
     relative = '[queue.files]\ncommand = ["./convert-it"]\n'
     assert check(tmp_path, relative) == 1
     assert "write the whole path" in capsys.readouterr().out
@@ -126,3 +130,66 @@ def test_no_configuration_at_all(
 def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir(mode=0)
     assert check(tmp_path, WATCH + '[queue.files]\ncommand = ["true"]\n') == 1
+
+
+def test_it_counts_what_is_there_by_what_would_become_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = tmp_path / "in"
+    (inside / "sub").mkdir(parents=True)
+    for name in ("a.txt", "sub/b.txt", "c.part", ".hidden", "d.bak"):
+        (inside / name).write_text("text\n")
+    (inside / "empty").touch()
+    (inside / "link").symlink_to("a.txt")
+    watch = WATCH + 'exclude = ["*.bak"]\n'
+    assert check(tmp_path, watch + '[queue.files]\ncommand = ["true"]\n') == 0
+    assert (
+        "watch.files: 2 pass the filters, 2 left alone (temporary name), 1 left alone (excluded), "
+        "1 waiting (empty), 1 left alone (not a regular file) now"
+    ) in capsys.readouterr().out
+
+
+def test_where_results_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    queue = '[queue.a]\ncommand = ["true"]\noutput = "new/{relparent}/{stem}.pdf"\n'
+    assert check(tmp_path, queue) == 0
+    assert f"queue.a: writes into {tmp_path}/new, which will be made" in capsys.readouterr().out
+    (tmp_path / "new").write_text("a file stands in the way")
+    check(tmp_path, queue)
+    assert not (tmp_path / "new").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be somebody else")
+def test_rights_that_are_missing_are_named(tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    (tmp_path / "in").mkdir(mode=0o755)
+    (tmp_path / "in/a.txt").write_text("x")
+    (tmp_path / "in/a.txt").chmod(0o600)
+    (tmp_path / "in/shut").mkdir(mode=0o700)
+    (tmp_path / "config.toml").write_text(
+        WATCH + 'on_success = "move:done"\n'
+        '[queue.files]\ncommand = ["true"]\noutput = "out/{name}"\n'
+    )
+    program = (
+        "import os, sys; from pq_daemon.cli import main\n"
+        "import pq_daemon.inspection.checking, encodings.idna\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(main(['check', '--config', sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "config.toml")],
+        env={**os.environ, "PQ_SOCKET": str(tmp_path / "no.sock")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    folder = f"{tmp_path}/in may not be written to by user nobody (owner root, group root, mode"
+    for line in (
+        "warning  watch.files: no files pass the filters, 1 may not be read now",
+        f"warning  watch.files: may not be listed: {tmp_path}/in/shut",
+        f"missing  watch.files: on_success = move:done cannot be: {folder}",
+        f"missing  queue.files: output into {tmp_path}/out cannot be: {tmp_path} may not be",
+        "as user nobody",
+    ):
+        assert line in done.stdout

@@ -42,12 +42,14 @@ OPERATORS = {
     ("POST", "/api/v1/jobs/{id}/release"),
     ("POST", "/api/v1/jobs/{id}/run-now"),
     ("PATCH", "/api/v1/jobs/{id}"),
+    ("GET", "/api/v1/check"),
     ("POST", "/api/v1/watches/{name}/files/process"),
     ("POST", "/api/v1/watches/{name}/rescan"),
 }
 MANAGERS = {
     ("POST", "/manager/queues/{name}/{action}"),
     ("DELETE", "/api/v1/jobs/{id}"),
+    ("GET", "/api/v1/doctor"),
     ("PATCH", "/api/v1/queues/{name}"),
     ("POST", "/api/v1/queues/{name}/pause"),
     ("POST", "/api/v1/queues/{name}/resume"),

@@ -19,6 +19,7 @@ from pq_daemon.config import (
 )
 from pq_daemon.errors import NotFoundError
 from pq_daemon.inspection.explaining import explain
+from pq_daemon.inspection.findings import Finding, Grade, as_json
 from pq_daemon.jobs.model import QueueName, WatchName
 from pq_daemon.jobs.status import SlotState, SlotStatus, WatchState, WatchStatus
 from pq_daemon.server.serving import serve
@@ -70,6 +71,12 @@ class Panel:
 
     async def explain(self, path: bytes) -> dict[str, Any]:
         return explain(path, self.settings)
+
+    async def check(self) -> list[dict[str, Any]]:
+        return as_json([Finding(Grade.OK, "watch.files", "there")])
+
+    async def diagnose(self) -> list[dict[str, Any]]:
+        return as_json([Finding(Grade.BAD, "clock", "it stands")])
 
     async def reload(self, actor: Actor) -> Reloaded:
         self.reloaded_by.append(actor)

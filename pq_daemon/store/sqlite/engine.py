@@ -13,6 +13,7 @@ from pq_daemon.store.protocol import Epoch, Exchange, Orphan, Page, Publication,
 from pq_daemon.store.sqlite import (
     accepting,
     configuring,
+    examining,
     exchanging,
     files,
     listing,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Actor,
         AuditEntry,
         Claim,
+        Condition,
         Disposition,
         Ending,
         FileClaim,
@@ -309,6 +311,9 @@ class SqliteStore:
 
     async def checkpoint(self) -> None:
         await on_connection(self._writing, _checkpoint)
+
+    async def examine(self) -> Condition:
+        return await self._read(examining.examine)
 
     async def healthy(self) -> None:
         await self._writer.write(lambda _: None)  # the clock's row is written with every commit
