@@ -1,8 +1,10 @@
-"""The one who exchanges with the store: endings for new jobs, one exchange at a time.
+"""The one who exchanges with the store: endings for new jobs.
 
 While an exchange is under way the next endings pile up, so under load they travel together: one
-commit records them and fills their slots. It sleeps until something can have changed what may be
-claimed: an ending, a fact of somebody else's, a moment that comes due, a new configuration.
+commit records them and fills their slots. When many have piled up a second exchange follows at
+once, never a third: the store records one half of the slots while the other half works. It sleeps
+until something can have changed what may be claimed: an ending, a fact of somebody else's, a moment
+that comes due, a new configuration.
 
 When the store cannot say whether an exchange happened, the endings are given again (their fence
 refuses what is recorded already) and nothing is claimed until running jobs that nobody here knows
@@ -13,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pq_daemon.consumers.threads import outlast
@@ -36,6 +40,9 @@ PACE: Final = 0.002
 AGAIN: Final = 1.0
 """Seconds to wait before the store is asked again."""
 
+MANY: Final = 16
+"""Endings that are worth an exchange of their own while another is under way."""
+
 LAST_WORDS: Final = 5.0
 """Seconds for the store to take what is left at the very end."""
 
@@ -57,6 +64,16 @@ class Slots(Protocol):
     def changed(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """An exchange that was begun: it is seen through, whatever happens to us."""
+
+    errand: asyncio.Task[Exchange | StoreError]
+    endings: list[Ending]
+    offered: Sequence[int]
+    setup: Setup
+
+
 class Dispatcher:
     """Claims for the slots of a pool, and records what they hand back."""
 
@@ -73,7 +90,8 @@ class Dispatcher:
         self._next_due: Moment | None = None
         self._in_doubt = False
         self._leaves = False
-        self._exchanging = False
+        self._under_way: deque[UnderWay] = deque()
+        self._asked = True
         self._is_gone = False
         self._urgent = False
         self._loop = asyncio.get_running_loop()
@@ -85,7 +103,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Look at once whether something can be claimed."""
-        self._urgent = True
+        self._urgent = self._asked = True
         self._wake.set()
 
     def record(self, ending: Ending) -> None:
@@ -96,24 +114,30 @@ class Dispatcher:
     @property
     def is_busy(self) -> bool:
         """Whether something is still to be recorded, by a dispatcher that lives."""
-        return not self._is_gone and (self._exchanging or bool(self._endings))
+        return not self._is_gone and (bool(self._under_way) or bool(self._endings))
 
     async def run(self) -> None:
         """Exchange until told to leave."""
         try:
-            while not (self._leaves and (self._in_doubt or not self._endings)):
+            while not self._may_leave:
                 await self._sleep()
                 await self._gather()
                 self._wake.clear()
                 self._urgent = False
-                self._exchanging = True
-                await self._exchange()
-                self._exchanging = False
-                self._last = self._loop.time()
-                self._slots.changed()
+                self._finish_what_is_done()
+                if not self._in_doubt:
+                    self._begin_what_is_due()
+                elif not self._under_way:
+                    await self._resolve_doubt()
         finally:
+            await self._hand_back_what_is_under_way()
             self._is_gone = True
             self._slots.changed()
+
+    @property
+    def _may_leave(self) -> bool:
+        nothing_left = self._in_doubt or not self._endings
+        return self._leaves and nothing_left and not self._under_way
 
     def leave(self) -> None:
         """End once everything is recorded, or the store cannot take it."""
@@ -131,10 +155,11 @@ class Dispatcher:
             jobs = [ending.job for ending in self._endings]
             log.exception("not recorded: the next start will", extra={"jobs": jobs})
 
+    # --- waiting ----------------------------------------------------------------------------------
+
     async def _sleep(self) -> None:
-        if self._wake.is_set():
-            return
-        await self._woken_within(self._until_due())
+        if not self._wake.is_set() and not await self._woken_within(self._until_due()):
+            self._asked = True  # a moment has come due
 
     async def _gather(self) -> None:
         """Let a few more endings come while others run: a commit costs the same for one or ten.
@@ -143,59 +168,59 @@ class Dispatcher:
         ending, the last of a batch and whatever is new are never held up.
         """
         until = self._last + PACE
-        while not self._urgent and 2 * len(self._endings) < self._slots.busy:
+        while not self._holds_up_somebody():
             left = until - self._loop.time()
             if left <= 0:
                 return
             self._wake.clear()
             await self._woken_within(left)
 
-    async def _woken_within(self, limit: float | None) -> None:
+    def _holds_up_somebody(self) -> bool:
+        if self._urgent or self._under_way:
+            return True
+        return 2 * len(self._endings) >= self._slots.busy
+
+    async def _woken_within(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
                 await self._wake.wait()
         except TimeoutError:
-            return
+            return False
+        return True
 
     def _until_due(self) -> float | None:
-        if self._next_due is None or not self.claims or not self._slots.free():
+        if self._next_due is None or not self.claims or self._under_way or not self._slots.free():
             return None
         return max(0.0, (self._next_due - self._store.now()) / 1000)
 
-    async def _exchange(self) -> None:
-        setup, doubt = self.setup, self._in_doubt
-        if doubt:
-            await self._find_unknown()
-        endings, self._endings = self._endings, []
-        free = self._slots.free() if self.claims and not doubt else ()
-        if not endings and not free and not doubt:
-            return
-        answer = await self._see_through(endings, Claim(free, setup.limits, setup.config))
-        if isinstance(answer, StoreError):
-            self._endings = endings + self._endings
-            await self._wait_for_the_store(answer)
-            return
-        self._next_due = answer.next_due
-        self._slots.recorded(endings, answer.settled)
-        for slot, job in answer.claimed:
-            self._slots.give(slot, job, setup)
-        if doubt:
-            self._in_doubt = False
-            self.wake()
+    # --- exchanging -------------------------------------------------------------------------------
 
-    async def _see_through(self, endings: list[Ending], claim: Claim) -> Exchange | StoreError:
-        """Exchange, to its end even when cancelled: then what was claimed is handed back."""
+    def _begin_what_is_due(self) -> None:
+        """Begin an exchange, or two halves of one; a second one only when it is worth it."""
+        free = self._free()
+        count = len(self._endings)
+        if self._under_way:
+            if len(self._under_way) == 1 and count >= MANY:
+                self._begin(count, free)
+        elif count >= 2 * MANY:
+            self._begin(count // 2, free[: len(free) // 2])
+            self._begin(count - count // 2, free[len(free) // 2 :])
+        elif count or (self._asked and free):
+            self._begin(count, free)
+
+    def _free(self) -> Sequence[int]:
+        if not self.claims:
+            return ()
+        offered = {slot for one in self._under_way for slot in one.offered}
+        return [slot for slot in self._slots.free() if slot not in offered]
+
+    def _begin(self, count: int, slots: Sequence[int]) -> None:
+        self._asked = False
+        endings, self._endings = self._endings[:count], self._endings[count:]
+        claim = Claim(slots, self.setup.limits, self.setup.config)
         errand = self._errands.create_task(self._try(endings, claim))
-        await outlast(errand)
-        answer = errand.result()
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            if isinstance(answer, StoreError):
-                self._endings = endings + self._endings
-            else:
-                self._endings += [self._interrupted(job) for _, job in answer.claimed]
-            raise asyncio.CancelledError
-        return answer
+        errand.add_done_callback(lambda _: self._wake.set())
+        self._under_way.append(UnderWay(errand, endings, slots, self.setup))
 
     async def _try(self, endings: list[Ending], claim: Claim) -> Exchange | StoreError:
         try:
@@ -203,11 +228,47 @@ class Dispatcher:
         except StoreError as error:
             return error
 
-    async def _wait_for_the_store(self, error: StoreError) -> None:
-        log.error("the store could not record", extra={"why": str(error)})
-        self._in_doubt = True
-        self._wake.set()
+    def _finish_what_is_done(self) -> None:
+        while self._under_way and self._under_way[0].errand.done():
+            self._finish(self._under_way.popleft())
+
+    def _finish(self, done: UnderWay) -> None:
+        answer = done.errand.result()
+        self._last = self._loop.time()
+        if isinstance(answer, StoreError):
+            log.error("the store could not record", extra={"why": str(answer)})
+            self._endings = done.endings + self._endings
+            self._in_doubt = True
+            self._wake.set()
+            return
+        self._next_due = answer.next_due
+        self._slots.recorded(done.endings, answer.settled)
+        for slot, job in answer.claimed:
+            self._slots.give(slot, job, done.setup)
+        self._slots.changed()
+
+    async def _hand_back_what_is_under_way(self) -> None:
+        """See begun exchanges through; nobody is left to run what they claimed."""
+        while self._under_way:
+            done = self._under_way.popleft()
+            await outlast(done.errand)
+            answer = done.errand.result()
+            if isinstance(answer, StoreError):
+                self._endings = done.endings + self._endings
+            else:
+                self._endings += [self._interrupted(job) for _, job in answer.claimed]
+
+    # --- doubt ------------------------------------------------------------------------------------
+
+    async def _resolve_doubt(self) -> None:
+        """Give the endings again, and claim nothing until everything that runs is known here."""
         await asyncio.sleep(AGAIN)
+        await self._find_unknown()
+        self._in_doubt = False
+        self._begin(len(self._endings), ())
+        await outlast(self._under_way[0].errand)
+        self._finish_what_is_done()  # in doubt again, when the store cannot record this either
+        self.wake()
 
     async def _find_unknown(self) -> None:
         """Hand back jobs that a doubtful exchange claimed and never told us."""
