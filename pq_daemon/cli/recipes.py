@@ -19,23 +19,17 @@ HANDLERS: Final = "handlers.py"
 
 HANDLERS_TEXT: Final = '''"""What pq-daemon calls for each file. After a change: pq reload"""
 
-import asyncio
-
 import pq_daemon
 
 
-async def process(job: pq_daemon.Job) -> object:
-    """Do the work of one job. What is returned (JSON) is kept with it as its result.
+def process(job: pq_daemon.Job) -> object:
+    """Do the work of one job: here its lines are counted. Replace that by your own work.
 
-    Any exception is a failed attempt, which is tried again. pq_daemon.Retry(after=60) tries again
-    without counting, pq_daemon.Discard("why") fails the job for good.
+    What is returned (JSON) is kept with the job as its result. Any exception is a failed attempt,
+    which is tried again; pq_daemon.Retry(after=60) tries again without counting the attempt,
+    pq_daemon.Discard("why") fails the job for good. What is printed is the job's output.
     """
-    job.log(f"working on {job.path}")
-    return await asyncio.to_thread(count, job)
-
-
-def count(job: pq_daemon.Job) -> object:
-    """Count lines: replace this by your own work. It runs in a thread and may take its time."""
+    print("working on", job.path)
     with job.path.open("rb") as file:
         lines = sum(1 for _ in file)
     job.progress(1.0, "counted")
@@ -80,7 +74,7 @@ OCR: Final = Recipe(
 )  # fmt: skip
 PYTHON: Final = Recipe(
     "call a Python function of yours",
-    {"python": "handlers:process", "isolation": "loop"},
+    {"python": "handlers:process"},
     {},
     remark=f"the function is in {HANDLERS}, beside this file",
 )
