@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pq_daemon.config.masking import masked_value
 from pq_daemon.consumers.environment import DEFAULT_PATH
 from pq_daemon.consumers.handlers.workers import PROGRAM
 from pq_daemon.inspection import rights
@@ -47,6 +48,8 @@ def handler(
         yield from _shell(where, queue.command)
     if queue.python is not None and imports:
         yield _python(where, queue, settings)
+    if queue.http is not None:
+        yield Finding(Grade.OK, where, f"posts to {masked_value(queue.http)}")
 
 
 def _program(where: str, queue: QueueSettings, command: tuple[str, ...]) -> Finding:

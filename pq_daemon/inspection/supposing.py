@@ -76,4 +76,4 @@ def _runs(queue: QueueSettings, given: dict[str, bytes]) -> list[str]:
     if queue.command is not None:
         words = [shown(argument) for argument in arguments(queue.command, given)]
         return list(masked_value(words, "command"))
-    return [queue.python or queue.http or ""]
+    return [str(masked_value(queue.python or queue.http or ""))]
