@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.errors import PqError
+from pq_daemon.jobs.model import JobId
 from pq_daemon.producer.moving import Done, dispose
 from pq_daemon.runtime.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pq_daemon.jobs.model import JobId
     from pq_daemon.producer.grounds import Grounds
     from pq_daemon.producer.threads import Threads
     from pq_daemon.store.feed import Told
@@ -90,9 +90,9 @@ class Disposals:
             return
 
     async def _do_open(self) -> bool:
-        """Do one page of open after-actions; whether there was one to do."""
+        """Do the open after-actions that are due; whether there was one."""
         now = time.monotonic()
-        open_ones = await self._store.dispositions()
+        open_ones = await self._open_ones()
         self._forget_all_but({one.job for one in open_ones})
         due = [one for one in open_ones if self._is_due(one, now)]
         async with asyncio.TaskGroup() as tasks:
@@ -100,6 +100,13 @@ class Disposals:
                 await self._turns.acquire()
                 tasks.create_task(self._do(one), name=f"after-action of job {one.job}")
         return bool(due)
+
+    async def _open_ones(self) -> list[Disposition]:
+        """All of them, page by page: those that are stuck must not hide newer ones."""
+        found: list[Disposition] = []
+        while page := await self._store.dispositions(found[-1].job if found else FIRST):
+            found += page
+        return found
 
     def _forget_all_but(self, jobs: set[JobId]) -> None:
         self._troubles = {job: trouble for job, trouble in self._troubles.items() if job in jobs}

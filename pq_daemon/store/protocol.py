@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from pq_daemon.jobs.model import JobId
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
         EpochId,
         FileVersion,
         Job,
-        JobId,
         OutputSize,
         Progress,
         QueueName,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from pq_daemon.store.outputs import OutputFiles
 
 T = TypeVar("T")
+
+FIRST = JobId(0)
+"""Before every job: where a walk by job begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,8 +541,8 @@ class Store(Protocol):
         self, watch: WatchName, states: frozenset[FileState], cursor: str | None, limit: int
     ) -> Page[LedgerEntry]: ...
 
-    async def dispositions(self) -> list[Disposition]:
-        """Return after-actions that were committed to and not yet done, oldest first."""
+    async def dispositions(self, after: JobId = FIRST, limit: int = 1000) -> list[Disposition]:
+        """Return after-actions that were committed to and not yet done, by job, beyond `after`."""
         ...
 
     async def disposed(self, job: JobId, result: str, target: bytes | None = None) -> None:

@@ -303,3 +303,13 @@ async def test_only_a_job_that_waits_for_a_time_gets_another_one(engine: Store) 
     queued = await a_job(engine)
     with pytest.raises(ConflictError, match="waits for no time"):
         await engine.amend(queued.id, PERSON, run_at=ahead)
+
+
+async def test_stuck_after_actions_do_not_hide_newer_ones(engine: Store) -> None:
+    await engine.accept([found(b"%d.pdf" % number) for number in range(3)])
+    claimed = [job for _, job in (await engine.exchange([], a_claim(9))).claimed]
+    away = After("delete")
+    await engine.exchange([ending(engine, job, on_success=away) for job in claimed], Claim())
+    first = await engine.dispositions(limit=2)
+    rest = await engine.dispositions(first[-1].job, limit=2)
+    assert [one.job for one in first + rest] == sorted(job.id for job in claimed)

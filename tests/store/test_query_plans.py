@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 GROWING = {"jobs", "attempts", "outputs", "ledger", "publications", "audit", "sessions", "epochs",
            "configs", "dispositions", "j", "d"}  # fmt: skip
 ALLOWED = {
-    # walked in the order of its partial index of open rows, which stays short
-    "DISPOSITIONS": "SCAN d USING INDEX dispositions_open",
     "DEAD_EPOCHS": "SCAN epochs USING INDEX epochs_open",
     "RESCUED": "SCAN epochs USING INDEX epochs_open",
     # stops at its limit

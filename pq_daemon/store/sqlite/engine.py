@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pq_daemon.errors import NotFoundError
-from pq_daemon.store.protocol import Epoch, Exchange, Orphan, Page, Publication, Session
+from pq_daemon.store.protocol import FIRST, Epoch, Exchange, Orphan, Page, Publication, Session
 from pq_daemon.store.sqlite import (
     accepting,
     configuring,
@@ -230,8 +230,8 @@ class SqliteStore:
     ) -> Page[LedgerEntry]:
         return await self._read(listing.files, self._names, watch, states, cursor, limit)
 
-    async def dispositions(self) -> list[Disposition]:
-        return await self._write(files.dispositions, self._names)
+    async def dispositions(self, after: JobId = FIRST, limit: int = 1000) -> list[Disposition]:
+        return await self._write(files.dispositions, self._names, after, limit)
 
     async def disposed(self, job: JobId, result: str, target: bytes | None = None) -> None:
         await self._write(files.disposed, self._names, job, result, target)

@@ -98,10 +98,12 @@ def give_up_claim(transaction: Transaction, claim: int) -> None:
 # --- after-actions -----------------------------------------------------------------------------
 
 
-def dispositions(transaction: Transaction, names: Names) -> list[Disposition]:
+def dispositions(
+    transaction: Transaction, names: Names, after: JobId, limit: int
+) -> list[Disposition]:
     return [
         Disposition(job, kind, directory, rows.file_from(file, names))
-        for job, kind, directory, *file in transaction.rows(queries.DISPOSITIONS)
+        for job, kind, directory, *file in transaction.rows(queries.DISPOSITIONS, (after, limit))
     ]
 
 

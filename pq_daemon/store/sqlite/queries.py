@@ -145,7 +145,7 @@ DISPOSITIONS: Final = """
 SELECT d.job, d.kind, d.directory, j.watch, j.root, j.relpath, j.inode, j.size, j.mtime_ns,
     j.ctime_ns, j.inodes_count, j.sha256, j.place
 FROM dispositions AS d JOIN jobs AS j ON j.id = d.job
-WHERE d.done_at IS NULL ORDER BY d.committed_at LIMIT 1000
+WHERE d.done_at IS NULL AND d.job > ? ORDER BY d.job LIMIT ?
 """
 OPEN_DISPOSITION: Final = """
 SELECT kind FROM dispositions WHERE job = ? AND done_at IS NULL

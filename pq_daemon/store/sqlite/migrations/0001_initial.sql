@@ -222,7 +222,7 @@ CREATE TABLE dispositions (
     PRIMARY KEY (job, run),
     CHECK ((done_at IS NULL) = (result IS NULL))
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX dispositions_open ON dispositions (committed_at) WHERE done_at IS NULL;
+CREATE INDEX dispositions_open ON dispositions (job) WHERE done_at IS NULL;
 
 -- Counts of stored rows, kept as deltas in the transaction that moves the rows.
 CREATE TABLE counts (
