@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.errors import PqError
-from pq_daemon.jobs.model import JobId
 from pq_daemon.producer.moving import Done, dispose
 from pq_daemon.runtime.names import shown
+from pq_daemon.store.protocol import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pq_daemon.jobs.model import JobId
     from pq_daemon.producer.grounds import Grounds
     from pq_daemon.producer.threads import Threads
     from pq_daemon.store.feed import Told
