@@ -24,6 +24,7 @@ SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 USERINFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+PARAMETER: Final = re.compile(r"(?P<name>[?&;][^=&;#]*)=(?!\$\{\w+\}(?:[&;#]|$))[^&;#]*")
 OPTION: Final = re.compile(r"(?P<name>--?[A-Za-z][\w-]*)=.*", re.DOTALL)
 
 
@@ -54,7 +55,13 @@ def masked_value(value: Any, name: str = "") -> Any:
         return {key: _member(key, item, name) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return _arguments(value) if name == "command" else [masked_value(item) for item in value]
+    if isinstance(value, str) and name == "http":
+        value = PARAMETER.sub(_parameter, value)
     return _without_userinfo(value) if isinstance(value, str) else value
+
+
+def _parameter(found: re.Match[str]) -> str:
+    return f"{found['name']}={HIDDEN}" if is_secret(found["name"]) else found[0]
 
 
 def _member(key: str, item: Any, table: str) -> Any:

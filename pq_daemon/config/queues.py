@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pq_daemon.config import hints, notation
+from pq_daemon.config import hints, http_urls, notation
 from pq_daemon.config.drafting import Finding
 from pq_daemon.config.env_files import EnvFileError, read_env_file
 from pq_daemon.config.masking import shown_value
@@ -12,7 +12,7 @@ from pq_daemon.config.values import duration_text
 from pq_daemon.jobs import placeholders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pq_daemon.config.drafting import Draft
     from pq_daemon.config.locating import KeyPath
@@ -40,7 +40,16 @@ OURS: Final = frozenset(
 """Variables that every handler gets from the daemon."""
 
 
-OF_PROCESSES: Final = ("interpreter", "memory_limit", "nice", "io", "env_file")
+OF_PROCESSES: Final[tuple[str, ...]] = ("interpreter", "memory_limit", "nice", "io", "env_file")
+NOT_OF_HTTP: Final[tuple[str, ...]] = (
+    "interpreter",
+    "memory_limit",
+    "nice",
+    "io",
+    "env",
+    "cwd",
+    "output",
+)
 
 
 def check_queues(draft: Draft) -> Iterator[Finding]:
@@ -64,20 +73,30 @@ def _one_handler(draft: Draft, name: str) -> Iterator[Finding]:
 
 
 def _processes(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
-    """Refuse what only means something for a handler that has a process."""
-    if queue.isolation != "loop" or not draft.is_sound("queue", name, "isolation"):
+    """Refuse what means nothing to the queue's handler."""
+    if queue.http is None and draft.written("queue", name, "send") == "file":
+        path = ("queue", name, "send")
+        yield Finding(path, '"file"', '"job", or http for a handler', "only http sends")
+    if queue.http is not None:
+        keys, beside, hint = NOT_OF_HTTP, "http", "nothing runs here"
+    elif queue.isolation == "loop" and draft.is_sound("queue", name, "isolation"):
+        beside, hint = 'isolation = "loop"', "a function in the loop runs in the daemon itself"
+        keys = OF_PROCESSES
+    else:
         return
-    for key in OF_PROCESSES:
+    for key in keys:
         written = draft.written("queue", name, key)
         if written and written != "normal" and draft.is_sound("queue", name, key):
-            hint = "a function in the loop runs in the daemon itself"
-            allowed = 'nothing beside isolation = "loop"'
-            yield Finding(("queue", name, key), notation.value(written), allowed, hint)
+            path = ("queue", name, key)
+            yield Finding(path, shown_value(path, written), f"nothing beside {beside}", hint)
 
 
 def _env_file(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:
     path = ("queue", name, "env_file")
-    if queue.env_file is None or not draft.is_sound(*path):
+    if not draft.is_sound(*path):
+        return
+    if queue.env_file is None:
+        yield from _missing(name, queue, {})
         return
     allowed = "a file of KEY=VALUE lines, mode 0600"
     found = notation.string(str(draft.written(*path)))
@@ -88,6 +107,27 @@ def _env_file(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding
         return
     for variable in sorted(OURS & variables.keys()):
         yield Finding(path, variable, "another name", "the daemon sets this one itself")
+    yield from _missing(name, queue, variables)
+    if queue.http is not None:
+        yield from _http_headers(path, variables)
+
+
+def _missing(name: str, queue: QueueSettings, variables: Mapping[str, str]) -> Iterator[Finding]:
+    for variable in http_urls.variables(queue.http or ""):
+        if variable not in variables:
+            path = ("queue", name, "http")
+            yield Finding(
+                path, f"${{{variable}}}", "a variable of the env_file", "it has none such"
+            )
+
+
+def _http_headers(path: KeyPath, variables: Mapping[str, str]) -> Iterator[Finding]:
+    for variable, value in variables.items():
+        header = http_urls.header_of(variable)
+        if header is not None and header.lower() in http_urls.TAKEN:
+            yield Finding(path, variable, "another header", "this one is ours to send")
+        elif header is not None and not (value.isascii() and value.isprintable()):
+            yield Finding(path, variable, "a header of printable ASCII characters")
 
 
 def _templates(draft: Draft, name: str, queue: QueueSettings) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pq_daemon.config.values import (
     Duration,
     FailureAction,
+    HttpTarget,
     Interpreter,
     Listen,
     Location,
@@ -142,8 +143,8 @@ class QueueSettings(Table):
     name: str = ""  # loading fills in the table's name
     command: Annotated[tuple[str, ...], Field(min_length=1), Words(COMMAND_WORDS)] | None = None
     python: PythonTarget | None = None
-    http: Annotated[str | None, LATER] = None
-    send: Annotated[Literal["job", "file"], LATER] = "job"
+    http: HttpTarget | None = None
+    send: Literal["job", "file"] = "job"
     concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     timeout: PositiveDuration = 1800.0

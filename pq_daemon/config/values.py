@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from pq_daemon.config.http_urls import is_url
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -47,6 +49,7 @@ LISTEN_WORDS: Final = 'an address and a port, such as "127.0.0.1:8501" or "[::1]
 SUCCESS_WORDS: Final = '"keep", "delete" or "move:DIR", DIR inside the watched directory'
 FAILURE_WORDS: Final = '"keep" or "move:DIR", DIR inside the watched directory'
 PYTHON_WORDS: Final = '"module:function", such as "thumbnails:make"'
+HTTP_WORDS: Final = 'an address such as "https://example.org/take"'
 INTERPRETER_WORDS: Final = 'the path of a Python, such as "/opt/ocr/bin/python"'
 USER_WORDS: Final = "1 to 64 printable characters without a space at either end"
 
@@ -319,6 +322,14 @@ def _python_target(text: str) -> str:
     return text
 
 
+def _http_target(text: str) -> str:
+    if not is_url(text):
+        raise refused(HTTP_WORDS)
+    if "#" in text:
+        raise refused(HTTP_WORDS, "what follows # is never sent")
+    return text
+
+
 def _interpreter(text: str, info: ValidationInfo) -> str:
     if "\0" in text:
         raise refused(INTERPRETER_WORDS, "it contains a NUL character")
@@ -336,6 +347,7 @@ def _user_name(text: str) -> str:
 SuccessAction = Annotated[str, AfterValidator(_success_action), Words(SUCCESS_WORDS)]
 FailureAction = Annotated[str, AfterValidator(_failure_action), Words(FAILURE_WORDS)]
 Listen = Annotated[str, AfterValidator(_listen), Words(LISTEN_WORDS)]
+HttpTarget = Annotated[str, AfterValidator(_http_target), Words(HTTP_WORDS)]
 Interpreter = Annotated[str, AfterValidator(_interpreter), Words(INTERPRETER_WORDS)]
 """A program: a name that PATH knows, or a path; empty: the daemon's own Python."""
 

@@ -18,6 +18,7 @@ from pq_daemon.store.feed import Fact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pq_daemon.consumers.handlers.http import Client
     from pq_daemon.consumers.handlers.outcome import Stop
     from pq_daemon.consumers.handlers.process import Leaders
     from pq_daemon.consumers.handlers.workers import Workers
@@ -62,6 +63,7 @@ class Tools:
     roots: Roots
     leaders: Leaders
     workers: Workers
+    client: Client
 
 
 class Attempt:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 from pq_daemon.consumers.capture import NOTHING
 from pq_daemon.consumers.environment import output_target, temporary, values
 from pq_daemon.consumers.handlers.command import run_command, start_of
+from pq_daemon.consumers.handlers.http import post
 from pq_daemon.consumers.handlers.outcome import Ended, Stop, failed, put_back, stopped
 from pq_daemon.consumers.handlers.python_loop import run_in_loop
 from pq_daemon.consumers.handlers.python_process import run_in_worker
@@ -24,7 +25,7 @@ from pq_daemon.jobs.states import Outcome
 from pq_daemon.store.protocol import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pq_daemon.consumers.attempt import Attempt, Tools
     from pq_daemon.jobs.model import OutputSize
@@ -164,7 +165,7 @@ class Consumer:
             slot=self.slot,
             scratch=self._tools.scratch,
             roots=self._tools.roots,
-            needs_scratch=not attempt.plan.is_in_loop,
+            needs_scratch=attempt.plan.has_process,
             target=target,
             temporary=temp,
             umask=attempt.plan.umask,
@@ -194,6 +195,10 @@ class Consumer:
     async def _run(self, attempt: Attempt, work: Work) -> Ended:
         if attempt.plan.is_in_loop:
             return await run_in_loop(attempt, self._own_task, work.temporary)
+        if attempt.plan.is_http:
+            now = self._tools.store.now()
+            sending = post(attempt, self._tools.client, self._tools.threads, now)
+            return await self._cuttable(attempt, 0.0, sending)
         job = attempt.job
         scratch = self._tools.scratch.path(self.slot)
         try:
@@ -242,10 +247,19 @@ class Consumer:
             Stopped: it is; what the thread does is of no interest any more.
 
         """
+        return await self._cuttable(attempt, grace, self._tools.threads.run(work, *given))
+
+    async def _cuttable(self, attempt: Attempt, grace: float, step_of_it: Awaitable[T]) -> T:
+        """Wait for a step that only waits itself, unless the attempt is to end.
+
+        Raises:
+            Stopped: it is.
+
+        """
         step = Step(self._own_task, grace)
         attempt.holder = step
         try:
-            return await self._tools.threads.run(work, *given)
+            return await step_of_it
         except asyncio.CancelledError:
             attempt.holder = None
             if self._own_task.cancelling() > step.cancels:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pq_daemon.consumers.attempt import Attempt, Tools
 from pq_daemon.consumers.consumer import Consumer
 from pq_daemon.consumers.dispatcher import Dispatcher
+from pq_daemon.consumers.handlers.http import Client
 from pq_daemon.consumers.handlers.outcome import Stop
 from pq_daemon.consumers.handlers.process import GIVE_UP, Leaders
 from pq_daemon.consumers.handlers.workers import Workers
@@ -90,7 +91,11 @@ async def _tools(settings: Settings, store: Store) -> AsyncIterator[Tools]:
             scratch = Scratch(settings.daemon.state_dir)
             await threads.run(scratch.clear)
             workers = Workers(store.epoch.token, leaders)
-            yield Tools(store, threads, scratch, Roots(), leaders, workers)
+            client = Client()
+            try:
+                yield Tools(store, threads, scratch, Roots(), leaders, workers, client)
+            finally:
+                await client.close()
 
 
 def _prepared(settings: Settings, config: int, roots: Roots) -> Setup:

@@ -41,6 +41,14 @@ class Plan:
         return self.queue.command is not None
 
     @property
+    def is_http(self) -> bool:
+        return self.queue.http is not None
+
+    @property
+    def has_process(self) -> bool:
+        return not self.is_in_loop and not self.is_http
+
+    @property
     def is_in_loop(self) -> bool:
         """Whether it runs in the daemon itself."""
         return self.queue.python is not None and self.queue.isolation == "loop"

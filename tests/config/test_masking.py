@@ -55,6 +55,13 @@ def test_everything_else_is_there_in_the_words_of_the_file() -> None:
     ]
 
 
+def test_secrets_in_an_address_are_hidden() -> None:
+    url = "https://me:pw@host/x?a=b&api_key=hunter2&token=${TOKEN}"
+    text = read(f'[queue.q]\nhttp = "{url.replace("&token=${TOKEN}", "")}"')
+    assert masked(text)["queue"]["q"]["http"] == f"https://***@host/x?a=b&api_key={HIDDEN}"
+    assert masked_value(url, "http").endswith("&token=${TOKEN}")
+
+
 def test_a_directory_that_is_not_utf8_can_be_shown() -> None:
     source = Path(b"/srv/\xff/config.toml".decode("utf-8", "surrogateescape"))
     tables = masked(read(QUEUE, source))

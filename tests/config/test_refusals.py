@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pq_daemon.config.loading import ConfigurationError, Problem, parse
@@ -19,6 +21,9 @@ from tests.config.texts import (
     refused_queue,
     refused_watch,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WATCH = '[[watch]]\nname = "files"\npath = "in"\n'
 
@@ -244,11 +249,56 @@ def test_an_interpreter_is_a_program_for_processes() -> None:
     assert problem.hint == "~ is not expanded: write the whole path"
 
 
-def test_http_handlers_come_later() -> None:
-    problem = only(refused('[queue.q]\nhttp = "https://user:secret@example.org/x"'))
-    assert problem.key == "queue.q.http"
-    assert "not yet available" in words(problem)
-    assert "secret" not in words(problem)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org",
+        "ftp://x/",
+        "http://",
+        "https:///x",
+        "https://x y/",
+        "http://h:0/",
+        "https://ü/",
+        "${a b}",
+    ],
+)
+def test_what_is_no_address(url: str) -> None:
+    problem = only(refused(f'[queue.q]\nhttp = "{url}"'))
+    assert problem.allowed == 'an address such as "https://example.org/take"'
+
+
+def test_an_http_handler() -> None:
+    queue = read('[queue.q]\nhttp = "https://example.org:8443/take?a=b"\nsend = "file"').queues["q"]
+    assert (queue.handler, queue.send) == ("http", "file")
+    assert only(refused('[queue.q]\nhttp = "https://x/#y"')).hint == "what follows # is never sent"
+
+
+def test_what_an_http_handler_has_no_use_for() -> None:
+    http = '[queue.q]\nhttp = "https://user:secret@example.org/x"\n'
+    for line in ('env = { A = "hunter2" }', "nice = 3", 'output = "/x/{stem}"', 'cwd = "/x"'):
+        problem = only(refused(http + line))
+        assert problem.allowed == "nothing beside http"
+        assert "hunter2" not in problem.sentence
+    problem = only(refused_queue('send = "file"'))
+    assert (problem.key, problem.hint) == ("queue.files.send", "only http sends")
+
+
+def test_secrets_of_an_http_handler(tmp_path: Path) -> None:
+    source = tmp_path / "config.toml"
+    http = '[queue.q]\nhttp = "https://example.org/${KEY}"\n'
+    problem = only(refused(http, source))
+    assert (problem.key, problem.found) == ("queue.q.http", "${KEY}")
+    secrets = tmp_path / "secrets"
+    secrets.write_text("KEY=hunter2\nHEADER_AUTHORIZATION=Bearer hunter2\n")
+    secrets.chmod(0o600)
+    with_file = http + 'env_file = "secrets"\n'
+    assert read(with_file, source).queues["q"].env_file == secrets
+    for line in ("HEADER_HOST=hunter2", "HEADER_X=hunter2\x07", "HEADER_X=hünter2"):
+        secrets.write_text(f"KEY=x\n{line}\n")
+        problem = only(refused(with_file, source))
+        assert problem.key == "queue.q.env_file"
+        assert "nter2" not in problem.sentence
 
 
 def test_what_a_process_may_use() -> None:
@@ -395,15 +445,13 @@ def test_listening_to_this_machine(listen: str) -> None:
         ("server", 'public_url = "https://x"', 'public_url = ""'),
         ("server", 'trusted_proxies = ["10.0.0.1"]', "trusted_proxies = []"),
         ("server", "metrics_public = true", "metrics_public = false"),
-        ("queue.files", 'send = "file"', 'send = "job"'),
     ],
 )
 def test_reserved_keys_may_only_say_their_default(table: str, line: str, default: str) -> None:
-    command = 'command = ["true"]\n' if table == "queue.files" else ""
-    problem = only(refused(f"[{table}]\n{command}{line}"))
+    problem = only(refused(f"[{table}]\n{line}"))
     assert problem.key == f"{table}.{line.partition(' ')[0]}"
     assert problem.allowed.endswith("not yet available")
-    read(f"[{table}]\n{command}{default}")
+    read(f"[{table}]\n{default}")
 
 
 @pytest.mark.parametrize("key", ["marker", "identify", "duplicates", "claim"])

@@ -166,7 +166,7 @@ def _theirs(error: BaseException) -> TracebackType | None:
 
 def _unresolved(attempt: Attempt, function: Unresolved | None) -> Ended:
     if function is None:
-        return failed("handler", f"the handler of queue {attempt.job.queue} is not available yet")
+        return failed("handler", f"queue {attempt.job.queue} has no function")
     if function.traceback:
         attempt.write(Stream.STDERR, function.traceback.encode("utf-8", "backslashreplace"))
     return failed("handler", function.why)
