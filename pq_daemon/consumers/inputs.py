@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 from pq_daemon.jobs.versions import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pq_daemon.jobs.model import FileVersion
+    from pq_daemon.jobs.order import Moment
 
 GONE: Final = (FileNotFoundError, NotADirectoryError)
 WAIT_LEAST: Final = 30.0
@@ -42,10 +43,20 @@ class Unreachable:
     wait: float
 
 
-class Roots:
-    """The watched directories as they were when the configuration was applied."""
+def within_reach(_root: bytes, _at: Moment) -> str:
+    """Nobody knows better: what is missing is gone."""
+    return ""
 
-    def __init__(self) -> None:
+
+class Roots:
+    """The watched directories as they were when the configuration was applied.
+
+    `out_of_reach(root, at)` is asked before a file is called gone: why that cannot be said, because
+    another directory stands there now than at that moment; empty when it can.
+    """
+
+    def __init__(self, out_of_reach: Callable[[bytes, Moment], str] = within_reach) -> None:
+        self.out_of_reach = out_of_reach
         self._known: dict[bytes, tuple[int, int]] = {}
         self._lost_since: dict[bytes, float] = {}
 
@@ -85,13 +96,13 @@ class Roots:
             self._lost_since.pop(root, None)
 
 
-def look(file: FileVersion, roots: Roots) -> Look | Unreachable:
+def look(file: FileVersion, accepted_at: Moment, roots: Roots) -> Look | Unreachable:
     """Compare what is there with what was accepted."""
     try:
         now = os.lstat(file.path)
     except GONE:
-        trouble = roots.trouble(file.root)
-        if trouble is None:
+        trouble = roots.trouble(file.root) or roots.out_of_reach(file.root, accepted_at)
+        if not trouble:
             return Look.GONE
         return Unreachable(trouble, roots.wait(file.root))
     except OSError as error:

@@ -91,7 +91,7 @@ class Work:
     def _look_at_input(self) -> Ended | None:
         if self.job.file is None:
             return None
-        found = look(self.job.file, self.roots)
+        found = look(self.job.file, self.job.created_at, self.roots)
         if isinstance(found, Unreachable):
             return put_back(found.reason, found.wait)
         if found is Look.GONE:

@@ -14,6 +14,7 @@ from pq_daemon.consumers import inputs
 from pq_daemon.consumers.inputs import Look, Roots, Unreachable, look
 from pq_daemon.consumers.settling import afters
 from pq_daemon.jobs.model import WatchName
+from pq_daemon.jobs.order import Moment
 from pq_daemon.jobs.states import Event, Outcome, Reason, State
 from pq_daemon.store.protocol import After
 from tests.consumers.shop import a_shop, settings_for, shell, version_of, written
@@ -22,6 +23,9 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+NOW = Moment(1_000)
 
 
 def digest(data: bytes) -> bytes:
@@ -33,13 +37,13 @@ def digest(data: bytes) -> bytes:
 
 def test_a_file_that_nobody_touched_is_the_same(tmp_path: Path) -> None:
     file = version_of(written(tmp_path / "a", b"one"))
-    assert look(file, Roots()) is Look.SAME
+    assert look(file, NOW, Roots()) is Look.SAME
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     file = version_of(written(tmp_path / "a", b"one"))
     (tmp_path / "a").unlink()
-    assert look(file, Roots()) is Look.GONE
+    assert look(file, NOW, Roots()) is Look.GONE
 
 
 @pytest.mark.parametrize("what", ["content", "directory", "link"])
@@ -53,15 +57,15 @@ def test_another_thing_in_its_place(tmp_path: Path, what: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("/etc/passwd")
-    assert look(file, Roots()) is Look.OTHER
+    assert look(file, NOW, Roots()) is Look.OTHER
 
 
 def test_a_touched_file_is_the_same_version(tmp_path: Path) -> None:
     path = written(tmp_path / "a", b"one")
     file = version_of(path, sha256=digest(b"one"))
     os.utime(path, (1, 1))
-    assert look(file, Roots()) is Look.SAME
-    assert look(version_of(path), Roots()) is Look.SAME
+    assert look(file, NOW, Roots()) is Look.SAME
+    assert look(version_of(path), NOW, Roots()) is Look.SAME
 
 
 def test_a_file_rewritten_in_place_with_another_content_of_the_same_size(tmp_path: Path) -> None:
@@ -69,21 +73,21 @@ def test_a_file_rewritten_in_place_with_another_content_of_the_same_size(tmp_pat
     file = version_of(path, sha256=digest(b"one"))
     (tmp_path / "a").write_bytes(b"two")
     os.utime(path, (1, 1))
-    assert look(file, Roots()) is Look.OTHER
+    assert look(file, NOW, Roots()) is Look.OTHER
 
 
 def test_without_a_hash_a_touched_file_is_another(tmp_path: Path) -> None:
     path = written(tmp_path / "a", b"one")
     file = version_of(path)
     os.utime(path, (1, 1))
-    assert look(file, Roots()) is Look.OTHER
+    assert look(file, NOW, Roots()) is Look.OTHER
 
 
 def test_a_root_that_is_missing_says_nothing_about_its_files(tmp_path: Path) -> None:
     root = tmp_path / "root"
     file = version_of(written(root / "a", b"one"))
     shutil.rmtree(root)
-    found = look(file, Roots())
+    found = look(file, NOW, Roots())
     assert isinstance(found, Unreachable)
     assert (found.reason, found.wait) == ("watch root missing", inputs.WAIT_LEAST)
 
@@ -96,11 +100,28 @@ def test_a_root_that_was_replaced_says_nothing_about_its_files(tmp_path: Path) -
     roots.remember([root])
     root.rename(tmp_path / "elsewhere")
     root.mkdir()
-    found = look(file, roots)
+    found = look(file, NOW, roots)
     assert isinstance(found, Unreachable)
     assert found.reason == "watch root replaced"
     roots.remember([root])  # a reload: now it is the root
-    assert look(file, roots) is Look.GONE
+    assert look(file, NOW, roots) is Look.GONE
+
+
+def test_a_root_that_was_another_one_at_acceptance_says_nothing(tmp_path: Path) -> None:
+    """The daemon was started while the disk was away: what stands there now looks settled."""
+    root = tmp_path / "root"
+    file = version_of(written(root / "a", b"one"))
+    (root / "a").unlink()
+    asked = []
+
+    def out_of_reach(of: bytes, at: Moment) -> str:
+        asked.append((of, at))
+        return "another directory stands there"
+
+    found = look(file, NOW, Roots(out_of_reach))
+    assert isinstance(found, Unreachable)
+    assert found.reason == "another directory stands there"
+    assert asked == [(file.root, NOW)]
 
 
 def test_the_longer_a_root_is_away_the_longer_its_jobs_wait(
@@ -115,14 +136,14 @@ def test_the_longer_a_root_is_away_the_longer_its_jobs_wait(
     waits = []
     for later in (0, 40, 100, 1000):
         now = 1000.0 + later
-        found = look(file, roots)
+        found = look(file, NOW, roots)
         assert isinstance(found, Unreachable)
         waits.append(found.wait)
     assert waits == [30, 40, 100, 300]
     (tmp_path / "away").rename(root)
-    assert look(file, roots) is Look.SAME
+    assert look(file, NOW, roots) is Look.SAME
     root.rename(tmp_path / "away")
-    found = look(file, roots)
+    found = look(file, NOW, roots)
     assert isinstance(found, Unreachable)
     assert found.wait == 30
 
