@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from pq_daemon.config import Settings
     from pq_daemon.jobs.model import JobId, Progress, WatchName
+    from pq_daemon.jobs.order import Moment
     from pq_daemon.jobs.status import SlotStatus, WatchStatus
     from pq_daemon.server.controls import Phase, Reloaded
     from pq_daemon.store.protocol import Store
@@ -102,7 +103,7 @@ class Daemon:
         async with (
             run_upkeep(store, lambda: self.settings.store.retention),
             serve(settings, store, self) as self._server,
-            run_consumers(settings, store, number) as self._pool,
+            run_consumers(settings, store, number, out_of_reach=self._out_of_reach) as self._pool,
         ):
             async with watch_folders(settings, store) as self._producer:
                 self._be_ready(on_ready)
@@ -146,6 +147,11 @@ class Daemon:
             interrupted = await pool.drain(self.settings.daemon.drain_timeout)
             impatience.cancel()
         log.info("drained", extra={"interrupted": interrupted})
+
+    def _out_of_reach(self, root: bytes, at: Moment) -> str:
+        if self._producer is None:
+            return "the watched folders have not been looked at yet"
+        return self._producer.out_of_reach(root, at)
 
     def _tell(self, fact: str) -> None:
         self._store.feed.tell([Fact(fact)], self._store.now())

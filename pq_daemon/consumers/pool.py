@@ -20,7 +20,7 @@ from pq_daemon.consumers.handlers.http import Client
 from pq_daemon.consumers.handlers.outcome import Stop
 from pq_daemon.consumers.handlers.process import GIVE_UP, Leaders
 from pq_daemon.consumers.handlers.workers import Workers
-from pq_daemon.consumers.inputs import Roots
+from pq_daemon.consumers.inputs import Roots, within_reach
 from pq_daemon.consumers.memory import LOOK_EVERY, MemoryWatch
 from pq_daemon.consumers.scratch import Scratch
 from pq_daemon.consumers.setup import Setup, make_setup
@@ -33,10 +33,11 @@ from pq_daemon.runtime.names import shown
 from pq_daemon.runtime.periodic import periodically
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from pq_daemon.config.settings import Settings
     from pq_daemon.jobs.model import Job, JobId, Progress
+    from pq_daemon.jobs.order import Moment
     from pq_daemon.jobs.states import State
     from pq_daemon.store.feed import Told
     from pq_daemon.store.protocol import Ending, Store
@@ -55,7 +56,13 @@ MARGIN: Final = 1.0
 
 
 @asynccontextmanager
-async def run_consumers(settings: Settings, store: Store, config: int) -> AsyncIterator[Pool]:
+async def run_consumers(
+    settings: Settings,
+    store: Store,
+    config: int,
+    *,
+    out_of_reach: Callable[[bytes, Moment], str] = within_reach,
+) -> AsyncIterator[Pool]:
     """Run the pool while the block runs.
 
     Call `drain` before the block ends; if nobody did, handlers are ended at once, with their grace.
@@ -65,10 +72,12 @@ async def run_consumers(settings: Settings, store: Store, config: int) -> AsyncI
         settings: validated.
         store: opened, its orphans rescued.
         config: the number under which the store keeps this configuration.
+        out_of_reach: of a root and the moment a missing file was known to be there: why it cannot
+            be called gone, empty when it can. Called in threads.
 
     """
     failure: Exception | None = None
-    async with _tools(settings, store) as tools:
+    async with _tools(settings, store, Roots(out_of_reach)) as tools:
         setup = await tools.threads.run(_prepared, settings, config, tools.roots)
         async with asyncio.TaskGroup() as errands:
             pool = Pool(tools, setup, errands)
@@ -85,7 +94,7 @@ async def run_consumers(settings: Settings, store: Store, config: int) -> AsyncI
 
 
 @asynccontextmanager
-async def _tools(settings: Settings, store: Store) -> AsyncIterator[Tools]:
+async def _tools(settings: Settings, store: Store, roots: Roots) -> AsyncIterator[Tools]:
     with processes.adopting_orphans(), closing(Leaders()) as leaders:
         async with own_threads() as threads:
             scratch = Scratch(settings.daemon.state_dir)
@@ -93,7 +102,7 @@ async def _tools(settings: Settings, store: Store) -> AsyncIterator[Tools]:
             workers = Workers(store.epoch.token, leaders)
             client = Client()
             try:
-                yield Tools(store, threads, scratch, Roots(), leaders, workers, client)
+                yield Tools(store, threads, scratch, roots, leaders, workers, client)
             finally:
                 await client.close()
 
