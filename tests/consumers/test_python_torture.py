@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import random
 import time
@@ -96,6 +97,8 @@ def kinds(count: int, seed: int) -> list[str]:
 
 @pytest.mark.timeout(1200)
 async def test_every_bad_kind_in_any_order(tmp_path: Path, long: bool) -> None:
+    if long:  # it takes its time, and a dump of living threads can crash Python 3.11
+        faulthandler.cancel_dump_traceback_later()
     count, flood = (1000, 100) if long else (60, 20)
     given = {"isolation": "process", "max_attempts": 1, "memory_limit": 200 * MIB}
     queues = {

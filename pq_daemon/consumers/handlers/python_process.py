@@ -142,7 +142,7 @@ class Errand:
         """Take a message: progress, or the answer."""
         if "progress" in message:
             self._note_progress(message["progress"], message.get("text", ""))
-        elif self._answer is None:
+        elif self._answer is None and not self._worker.process.was_told:  # else it is too late
             self._answer = message
             self._worker.process.catch_up()
             if self._worker.is_clean(message):
