@@ -15,9 +15,11 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pq_daemon.runtime import processes
+from pq_daemon.runtime.poller import Poller
 from pq_daemon.runtime.priorities import be_gentle
 from pq_daemon.store.outputs import Stream
 
@@ -28,9 +30,6 @@ log = logging.getLogger(__name__)
 
 READ_MOST: Final = 64 * 1024
 """Bytes a stream may give each time the loop comes round: the others get their turn."""
-
-LISTEN_AFTER: Final = 0.01
-"""Seconds after the start. What ends before, as small commands do, is read at its end alone."""
 
 REST_MOST: Final = 1024 * 1024
 """Bytes; no pipe holds more (fs.pipe-max-size), so that much is read after the end at most."""
@@ -66,6 +65,7 @@ class Leaders:
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
+        self.poller = Poller()
         self._children = processes.Children()
         self.nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # everybody's stdin
 
@@ -77,6 +77,7 @@ class Leaders:
         return [pid for pid in self.strangers() if processes.token_of(pid) == token]
 
     def close(self) -> None:
+        self.poller.close()
         self._children.close()
         os.close(self.nothing)
 
@@ -90,6 +91,7 @@ class Process:
         self._start = start
         self._leaders = leaders
         self._sink = sink
+        self._poller = leaders.poller
         self._loop = asyncio.get_running_loop()
         self._group = 0
         self._pidfd = -1
@@ -98,8 +100,6 @@ class Process:
         self._escaped: set[int] = set()
         self._kill_at: float | None = None  # the ladder has begun; KILL is due then
         self._timer: asyncio.TimerHandle | None = None
-        self._first_look: asyncio.TimerHandle | None = None
-        self._listens = False
         self._pause = LOOK_FIRST
         self._waiter: asyncio.Future[None] | None = None
         self.status: int | None = None  # of the leader: its exit code, or minus a signal
@@ -146,8 +146,9 @@ class Process:
         self._pipes = {out: Stream.STDOUT, err: Stream.STDERR}
         for pipe in self._pipes:
             os.set_blocking(pipe, False)
-        self._loop.add_reader(self._pidfd, self._leader_has_ended)
-        self._first_look = self._loop.call_later(LISTEN_AFTER, self._listen)
+        self._poller.watch(self._pidfd, self._leader_has_ended)
+        for pipe in self._pipes:
+            self._poller.watch(pipe, partial(self._read, pipe))
 
     def _spawn(self, out: int, err: int) -> subprocess.Popen[bytes]:
         start = self._start
@@ -171,18 +172,13 @@ class Process:
 
     # --- its streams ------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        self._listens = True
-        for pipe in self._pipes:
-            self._loop.add_reader(pipe, self._read, pipe)
-
     def hold(self, held: bool) -> None:
         """Stop reading for a while: the handler waits at its full pipe."""
         for pipe in self._pipes:
             if held:
-                self._loop.remove_reader(pipe)
+                self._poller.forget(pipe)
             else:
-                self._loop.add_reader(pipe, self._read, pipe)
+                self._poller.watch(pipe, partial(self._read, pipe))
 
     def _read(self, pipe: int) -> int:
         """Read once; the number of bytes, 0 when there is nothing (now, or any more)."""
@@ -198,8 +194,7 @@ class Process:
 
     def _close_pipe(self, pipe: int) -> None:
         del self._pipes[pipe]
-        if self._listens:
-            self._loop.remove_reader(pipe)
+        self._poller.forget(pipe)
         os.close(pipe)
 
     def catch_up(self) -> None:
@@ -259,7 +254,7 @@ class Process:
             return
         self.status = status
         self._leaders.pids.discard(self._group)
-        self._loop.remove_reader(self._pidfd)
+        self._poller.forget(self._pidfd)
         os.close(self._pidfd)
         self._look()
 
@@ -303,14 +298,13 @@ class Process:
             if self.status is None:
                 self.status = LOST
                 self._leaders.pids.discard(self._group)
-                self._loop.remove_reader(self._pidfd)
+                self._poller.forget(self._pidfd)
                 os.close(self._pidfd)
             self._finish()
 
     def _finish(self) -> None:
-        for timer in (self._timer, self._first_look):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._read_the_rest()
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
