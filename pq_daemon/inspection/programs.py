@@ -49,7 +49,7 @@ def handler(
     if queue.python is not None and imports:
         yield _python(where, queue, settings)
     if queue.http is not None:
-        yield Finding(Grade.OK, where, f"posts to {masked_value(queue.http)}")
+        yield Finding(Grade.OK, where, f"posts to {masked_value(queue.http, 'http')}")
 
 
 def _program(where: str, queue: QueueSettings, command: tuple[str, ...]) -> Finding:
