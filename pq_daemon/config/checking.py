@@ -41,6 +41,7 @@ def check(draft: Draft) -> Iterator[Finding]:
         _server(draft),
         _users(draft),
         _watches(draft),
+        _contents(draft),
         check_queues(draft),
         check_directories(draft),
     )
@@ -133,6 +134,16 @@ def _watches(draft: Draft) -> Iterator[Finding]:
             yield Finding(
                 path, _shown(draft, *path), allowed, "; ".join(filter(None, [missing, hint]))
             )
+
+
+def _contents(draft: Draft) -> Iterator[Finding]:
+    for place, watch in enumerate(draft.settings.watches):
+        if watch.duplicates == "skip" and watch.identify == "stat":
+            path: KeyPath = ("watch", place, "duplicates")
+            if draft.is_sound(*path) and draft.is_sound("watch", place, "identify"):
+                allowed = 'only "run" with identify = "stat"'
+                hint = "nothing but the content tells that two files are the same"
+                yield Finding(path, _shown(draft, *path), allowed, hint)
 
 
 def _duplicates(draft: Draft, table: str, names: list[str]) -> Iterator[Finding]:

@@ -123,8 +123,8 @@ class WatchSettings(Table):
     marker: Annotated[str, LATER] = ""
     min_size: Size = 1
     existing: Literal["run", "skip", "hold"] = "run"
-    identify: Annotated[Literal["content", "stat"], LATER] = "content"
-    duplicates: Annotated[Literal["run", "skip"], LATER] = "run"
+    identify: Literal["content", "stat"] = "content"
+    duplicates: Literal["run", "skip"] = "run"
     claim: Annotated[Literal["in-place", "move"], LATER] = "in-place"
     on_success: SuccessAction = "keep"
     on_failure: FailureAction = "keep"

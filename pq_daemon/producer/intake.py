@@ -127,7 +127,13 @@ class Intake:
         wanted = [(file, judged) for file in batch if (judged := self._still_wanted(file))]
         now = time.monotonic()
         questions = [
-            Question(file.path, file.identity, now - file.since, judged.watch.settle)
+            Question(
+                file.path,
+                file.identity,
+                now - file.since,
+                judged.watch.settle,
+                hashed=judged.watch.hashed,
+            )
             for file, judged in wanted
         ]
         answers = await self._threads.run(examine, questions, self._threads.stopping)
@@ -235,6 +241,7 @@ class Intake:
             watch.max_attempts,
             hold=watch.hold_new or (file.existing and watch.existing == "hold"),
             skip=file.existing and watch.existing == "skip",
+            unique=watch.unique,
         )
 
     def _hand_back(self, files: Sequence[Candidate], error: PqError) -> None:

@@ -46,6 +46,8 @@ class Watch:
     settle: Settle
     min_size: int
     existing: Literal["run", "skip", "hold"]
+    hashed: bool  # identify = "content"
+    unique: bool  # duplicates = "skip"
     hold_new: bool
     rescan: float
     targets: tuple[bytes, ...]
@@ -176,6 +178,8 @@ def _resolved(watch: WatchSettings, settings: Settings, resolve: Callable[[bytes
         settle=Settle(None if watch.settle == "auto" else watch.settle),
         min_size=watch.min_size,
         existing=watch.existing,
+        hashed=watch.identify == "content",
+        unique=watch.duplicates == "skip",
         hold_new=queue.hold_new,
         rescan=watch.rescan,
         targets=tuple(

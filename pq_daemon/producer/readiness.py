@@ -64,6 +64,7 @@ class Question:
     identity: Identity
     unchanged: float
     settle: Settle
+    hashed: bool = True  # identify = "content"; else the stat alone names the version
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,13 @@ def _judge(fd: int, question: Question, stopping: threading.Event) -> Answer:
     )
     if question.unchanged < wait:
         return Answer(Verdict.EARLY, SETTLES, wait=wait)
-    sha256 = digest(fd, stopping)
-    if sha256 is None:
+    sha256 = digest(fd, stopping) if question.hashed else None
+    if question.hashed and sha256 is None:
         return STOPPED
     return _confirm(fd, question, filesystem, sha256)
 
 
-def _confirm(fd: int, question: Question, filesystem: Filesystem, sha256: bytes) -> Answer:
+def _confirm(fd: int, question: Question, filesystem: Filesystem, sha256: bytes | None) -> Answer:
     """Look again after reading: what was read must be what is still there, under this name."""
     before, after = question.identity, identity_of(os.lstat(question.path))
     if after != before or identity_of(os.fstat(fd)) != before:
