@@ -29,7 +29,7 @@ async def a_life(settings: Settings, store: SqliteStore, jobs: int) -> None:
     async with run_consumers(settings, store, 1) as pool:
         shop = Shop(settings.directory, store, pool, settings)
         for number in range(jobs):
-            await shop.submit(("files", "loop", "output")[number % 3])
+            await shop.submit(("files", "loop", "output", "worker")[number % 4])
         await asyncio.Event().wait()
 
 
@@ -43,6 +43,7 @@ async def test_cancelled_at_a_random_moment(tmp_path: Path, seed: int) -> None:
         "files": shell("echo on; sleep 0.03"),
         "loop": python(source, tmp_path),
         "output": shell('echo x > "$PQ_OUTPUT"', output="made/{job_id}"),
+        "worker": python(source, tmp_path, isolation="process"),
     }
     settings = settings_for(tmp_path, queues, workers=4)
     async with open_store(tmp_path / "state") as store:
