@@ -1,7 +1,8 @@
 """The rules between directories, by where they really are: symbolic links are followed.
 
 A state directory or a log inside a watched directory would make the daemon work on its own files
-for ever; on a network filesystem locks and fsync do not mean what the promise rests on.
+for ever; on a network filesystem locks and fsync do not mean what the promise rests on. Watches
+may share directories and lie inside each other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pq_daemon.config import notation
-from pq_daemon.config.describing import NOT_YET
 from pq_daemon.config.drafting import Finding
 from pq_daemon.runtime.filesystems import NETWORK, filesystem
 
@@ -28,7 +28,6 @@ def check_directories(draft: Draft) -> Iterator[Finding]:
         for place, watch in enumerate(draft.settings.watches)
         if draft.is_sound("watch", place, "path")
     }
-    yield from _apart(draft, roots)
     if draft.is_sound("daemon", "state_dir"):
         yield from _state_apart(draft, roots)
         yield from _state_at_home(draft)
@@ -43,26 +42,6 @@ def real(path: Path) -> Path:
 
 def is_within(path: Path, directory: Path) -> bool:
     return path == directory or directory in path.parents
-
-
-def _apart(draft: Draft, roots: dict[int, Path]) -> Iterator[Finding]:
-    for place, root in roots.items():
-        for earlier in range(place):
-            other = roots.get(earlier)
-            if other is not None and (is_within(root, other) or is_within(other, root)):
-                hint = f"{_relation(root, other)} {_called(draft, earlier)}"
-                yield Finding(
-                    ("watch", place, "path"),
-                    _written(draft, "watch", place, "path"),
-                    "a directory apart from those of the other watches",
-                    f"{hint}; watches that share or nest directories are {NOT_YET}",
-                )
-
-
-def _relation(root: Path, other: Path) -> str:
-    if root == other:
-        return "it is the directory of"
-    return "it lies in that of" if is_within(root, other) else "it holds that of"
 
 
 def _called(draft: Draft, place: int) -> str:

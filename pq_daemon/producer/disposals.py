@@ -24,7 +24,7 @@ from pq_daemon.store.protocol import FIRST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pq_daemon.jobs.model import JobId
+    from pq_daemon.jobs.model import JobId, WatchName
     from pq_daemon.producer.grounds import Grounds
     from pq_daemon.producer.threads import Threads
     from pq_daemon.store.feed import Told
@@ -41,7 +41,7 @@ ENDED: Final = frozenset({"job.succeeded", "job.failed"})
 class Trouble:
     """An after-action that could not be done, and when it is tried again."""
 
-    root: bytes
+    watch: WatchName | None
     reason: str
     pause: float
     due: float
@@ -69,9 +69,9 @@ class Disposals:
                 if not done:
                     await self._rest()
 
-    def trouble(self, root: bytes) -> str:
-        """Say what cannot be done for files of a root; empty when all is well."""
-        reasons = [trouble.reason for trouble in self._troubles.values() if trouble.root == root]
+    def trouble(self, watch: WatchName) -> str:
+        """Say what cannot be done for files of a watch; empty when all is well."""
+        reasons = [trouble.reason for trouble in self._troubles.values() if trouble.watch == watch]
         if not reasons:
             return ""
         return f"{len(reasons)} finished files cannot be put away: {reasons[0]}"
@@ -139,7 +139,7 @@ class Disposals:
         before = self._troubles.get(one.job)
         pause = PAUSE[0] if before is None else min(before.pause * 2, PAUSE[1])
         due = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - spread, no secret
-        self._troubles[one.job] = Trouble(one.file.root, reason, pause, due)
+        self._troubles[one.job] = Trouble(one.file.watch, reason, pause, due)
         level = logging.WARNING if before is None or before.reason != reason else logging.DEBUG
         log.log(
             level,

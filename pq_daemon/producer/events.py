@@ -174,7 +174,8 @@ class Watcher:
         return [
             root
             for root in self._grounds.roots.values()
-            if root.path in tops or (recursive and any(below(root.path, top) for top in tops))
+            if root.wants_events
+            and (root.path in tops or (recursive and any(below(root.path, top) for top in tops)))
         ]
 
     def _armed(self, tops: tuple[bytes, ...], *, recursive: bool) -> None:
@@ -201,8 +202,18 @@ class Watcher:
             by_other = root.path in others or (
                 not recursive and any(below(root.path, t) for t in others)
             )
-            if not by_this and not by_other:
+            if not root.wants_events or not (by_this or by_other):
                 root.armed_at = None
+                root.events_off = self._shadow_on(root) or root.events_off
+
+    def _shadow_on(self, root: Root) -> str:
+        """Why a tree cannot be armed for what a root inside it has met; empty when it can."""
+        if not self._grounds.plan.is_recursive(root.path):
+            return ""
+        for one in self._grounds.roots.values():
+            if one.foreign is not None and below(one.foreign, root.path):
+                return one.blindness
+        return ""
 
 
 # --- one batch -----------------------------------------------------------------------------------

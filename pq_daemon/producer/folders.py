@@ -24,7 +24,7 @@ from pq_daemon.producer.grounds import Grounds, Root
 from pq_daemon.producer.intake import Intake
 from pq_daemon.producer.keeping import Keeper
 from pq_daemon.producer.marks import Marks
-from pq_daemon.producer.plan import Plan, make_plan
+from pq_daemon.producer.plan import Plan, below, make_plan
 from pq_daemon.producer.reasons import Reasons
 from pq_daemon.producer.reconcile import Reconciler
 from pq_daemon.producer.recording import Recorder
@@ -170,8 +170,9 @@ class Producer:
             self._note_surveys(self._grounds.roots[path], records)
         if not self._watching or _needs(before) != _needs(plan):
             await self._arm()
+        changed = _changed(before, plan)
         for path in plan.roots:
-            if before.on(path) != plan.on(path):
+            if any(path == one or below(one, path) for one in changed):
                 self._grounds.scan_soon([self._grounds.roots[path]])
             if path not in self._keeping:
                 self._keep(self._grounds.roots[path])
@@ -181,7 +182,7 @@ class Producer:
         """Have a first look at new roots; one that hangs is left to its keeper."""
         looks = set()
         for path in paths:
-            root = self._grounds.roots[path] = Root(path, surveying_since_ns=time.time_ns())
+            root = self._grounds.roots[path] = Root(path)
             looks.add(self._tasks.create_task(self._keeper.look(root), name="first look"))
         if looks:
             await asyncio.wait(looks, timeout=FIRST_LOOK)
@@ -196,11 +197,14 @@ class Producer:
         self._keeping.pop(path).cancel()
 
     def _note_surveys(self, root: Root, records: dict[WatchName, WatchRecord]) -> None:
+        """A watch that joins others on a root has its own moment from which files are new."""
+        now = time.time_ns()
         root.unsurveyed = {
-            watch.name
+            watch.name: root.unsurveyed.get(watch.name, now)
             for watch in self._grounds.plan.on(root.path)
             if not records[watch.name].surveyed
         }
+        root.walked &= root.unsurveyed.keys()
 
     async def _arm(self) -> None:
         """Arm the roots of the plan and wait for the answer."""
@@ -227,8 +231,7 @@ class Producer:
     # telling
 
     def _with_trouble(self, status: WatchStatus) -> WatchStatus:
-        [root] = [w.root for w in self._grounds.plan.watches if w.name == status.name]
-        reasons = [status.reason, self._disposals.trouble(root)]
+        reasons = [status.reason, self._disposals.trouble(status.name)]
         reason = "; ".join(filter(None, reasons))
         return WatchStatus(status.name, status.state, reason, status.last_scan)
 
@@ -243,6 +246,12 @@ class Producer:
             self._told[status.name] = status
         if facts:
             self._store.feed.tell(facts, self._store.now())
+
+
+def _changed(before: Plan, plan: Plan) -> list[bytes]:
+    """Roots that other watches are on now; whoever is around them answers for other files now."""
+    both = dict.fromkeys(before.roots + plan.roots)
+    return [path for path in both if before.on(path) != plan.on(path)]
 
 
 def _needs(plan: Plan) -> set[tuple[bytes, bool]]:

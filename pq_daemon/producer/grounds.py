@@ -55,9 +55,8 @@ class Root:
     elsewhere: int = 0  # known files of another directory that stood here
     is_used: bool = False  # files were seen in the one that stands here now
     unreadable: tuple[bytes, ...] = ()
-    unsurveyed: set[WatchName] = field(default_factory=set)
-    surveying_since_ns: int = 0
-    survey_walked: bool = False
+    unsurveyed: dict[WatchName, int] = field(default_factory=dict)  # and since when, in ns
+    walked: set[WatchName] = field(default_factory=set)  # of these, by a scan that began since
     scan_now: asyncio.Event = field(default_factory=asyncio.Event)
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
     agreed: dict[bytes, Stretch] = field(default_factory=dict)  # with the ledger, by their start
@@ -85,7 +84,7 @@ class Root:
 
     def is_existing(self, watch: Watch, identity: Identity) -> bool:
         """Whether a file was there before its watch: ctime, which nobody can set back, says so."""
-        return watch.name in self.unsurveyed and identity.ctime_ns < self.surveying_since_ns
+        return identity.ctime_ns < self.unsurveyed.get(watch.name, 0)
 
     def state(self) -> tuple[WatchState, str]:
         if self.look is None:

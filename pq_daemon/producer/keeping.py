@@ -149,7 +149,7 @@ class Keeper:
         return scan_interval(rescan, root.duration, has_events=root.armed_at is not None)
 
     async def _scan(self, root: Root, *, is_due: bool) -> None:
-        look, armed_at = root.look, root.armed_at
+        look, armed_at, surveying = root.look, root.armed_at, set(root.unsurveyed)
         counts_late = is_due and armed_at is not None and not root.left_to_scan
         was_left, root.left_to_scan = root.left_to_scan, False
         try:
@@ -164,6 +164,7 @@ class Keeper:
         if tally is None or root.look is not look:
             return
         root.duration = tally.worked
+        root.walked |= surveying
         self._conclude(root, tally)
         if counts_late:
             await self._tell_late(root, tally)
@@ -173,7 +174,6 @@ class Keeper:
         root.last_scan = self._store.now()
         root.elsewhere, root.unreadable = tally.elsewhere, tuple(tally.unreadable)
         root.is_used = root.is_used or tally.files > 0
-        root.survey_walked = True
         if root.foreign != tally.foreign:
             root.foreign = tally.foreign
             self._watcher.rearm()

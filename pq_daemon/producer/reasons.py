@@ -98,11 +98,12 @@ class Reasons:
 
     async def _finish_surveys(self) -> None:
         for root in list(self._grounds.roots.values()):
-            if root.unsurveyed and root.survey_walked and not self._surveying(root):
-                for watch in tuple(root.unsurveyed):
+            walked = root.unsurveyed.keys() & root.walked
+            if walked and not self._surveying(root):
+                for watch in walked:
                     await self._recorder.surveyed(watch)
                     log.info("watch surveyed", extra={"watch": watch})
-                root.unsurveyed.clear()
+                    root.unsurveyed.pop(watch, None)
 
     def _surveying(self, root: Root) -> bool:
         return any(

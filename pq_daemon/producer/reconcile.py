@@ -142,6 +142,7 @@ class Reconciler:
             yield await self._threads.run(
                 assess,
                 self._grounds.plan,
+                root.path,
                 rest[:cut],
                 page,
                 inodes_count=root.filesystem.inodes_count,

@@ -182,11 +182,17 @@ class Assessment:
 
 
 def assess(
-    plan: Plan, files: Sequence[Seen], entries: Sequence[LedgerEntry], *, inodes_count: bool
+    plan: Plan,
+    root: bytes,
+    files: Sequence[Seen],
+    entries: Sequence[LedgerEntry],
+    *,
+    inodes_count: bool,
 ) -> Assessment:
-    """Compare, and judge what differs. Pure."""
+    """Compare, and judge what differs. Pure. Rows of roots inside this one are their business."""
     difference = compare(files, entries, inodes_count=inodes_count)
-    assessment = Assessment(absent=difference.absent)
+    absent = [entry for entry in difference.absent if plan.owner(parent(entry.path)) == root]
+    assessment = Assessment(absent=absent)
     for seen, entry in difference.news:
         judged = plan.judge(seen.path, seen.identity.size, regular=seen.regular)
         if judged is None:

@@ -68,8 +68,10 @@ async def record(store: Store, name: WatchName = FILES) -> WatchRecord:
     return next(found for found in await store.watches() if found.name == name)
 
 
-async def count(store: Store, state: FileState = FileState.ACCEPTED) -> int:
-    return (await record(store)).counts.get(state, 0)
+async def count(
+    store: Store, state: FileState = FileState.ACCEPTED, name: WatchName = FILES
+) -> int:
+    return (await record(store, name)).counts.get(state, 0)
 
 
 async def entry(store: Store, path: Path | bytes) -> LedgerEntry | None:

@@ -121,7 +121,7 @@ async def test_stopped_at_any_moment(watching: Watching, store: Store, root: Pat
 
 @asynccontextmanager
 async def a_process(
-    state: Path, root: Path, *, inside: Sequence[str] = ()
+    state: Path, *roots: Path, inside: Sequence[str] = ()
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The producer in its own process, up; killed at the end if it still lives."""
     process = await asyncio.create_subprocess_exec(
@@ -130,7 +130,7 @@ async def a_process(
         "-m",
         "tests.producer.runner",
         str(state),
-        str(root),
+        *map(str, roots),
         cwd=HOME,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -189,7 +189,7 @@ def test_only_what_is_surely_gone_vanishes(tmp_path: Path) -> None:
 def test_a_row_that_says_it_already_is_not_written_again(tmp_path: Path) -> None:
     path = bytes(tmp_path) + b"/a.tmp"
     files, plan = [Seen(path, ONE, regular=True)], a_plan(tmp_path)
-    [sighting] = assess(plan, files, [], inodes_count=True).aside
+    [sighting] = assess(plan, bytes(tmp_path), files, [], inodes_count=True).aside
     assert (sighting.state, sighting.reason) == (FileState.IGNORED, "temporary name")
     said = row(path, FileState.IGNORED, accepted=None, reason="temporary name")
-    assert not assess(plan, files, [said], inodes_count=True).aside
+    assert not assess(plan, bytes(tmp_path), files, [said], inodes_count=True).aside

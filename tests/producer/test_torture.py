@@ -48,8 +48,9 @@ class Dropper:
         await self.chance.choice(ways)()
 
     def new(self) -> Path:
-        path = self.root / f"{self.chance.randrange(5)}" / f"{next(self.numbers)}"
-        path.parent.mkdir(exist_ok=True)
+        place = self.chance.choice(["0", "1", "1/2", "1/2/3", "4"])
+        path = self.root / place / f"{next(self.numbers)}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     async def write(self) -> None:
@@ -74,11 +75,11 @@ class Dropper:
         self.whole(path, b"".join(parts))
 
     async def tree(self) -> None:
-        top = self.root / f"tree{next(self.numbers)}"
+        top = self.new()
         self._grow(top, top)
 
     async def moved_tree(self) -> None:
-        top = self.root / f"tree{next(self.numbers)}"
+        top = self.new()
         beside = self.beside / top.name
         self._grow(beside, top)
         beside.rename(top)
@@ -117,18 +118,23 @@ class Dropper:
 
 @pytest.mark.faults
 @pytest.mark.timeout(240)
-async def test_all_at_once_with_kills(tmp_path: Path, root: Path, long: bool) -> None:
+@pytest.mark.parametrize("inner", [(), ("1", "1/2")], ids=["one watch", "three nested watches"])
+async def test_all_at_once_with_kills(
+    tmp_path: Path, root: Path, long: bool, inner: tuple[str, ...]
+) -> None:
     asyncio.get_running_loop().slow_callback_duration = 10  # the dropper blocks as it likes
     kills, patience = (12, 5.0) if long else (2, 2.5)
     (tmp_path / "beside").mkdir()
     dropper = Dropper(root, tmp_path / "beside", random.Random(5))  # noqa: S311 - no secret
-    state = tmp_path / "state"
+    state, roots = tmp_path / "state", [root, *(root / name for name in inner)]
+    for place in roots:
+        place.mkdir(exist_ok=True)
     for _ in range(kills):
-        async with a_process(state, root) as process:
+        async with a_process(state, *roots) as process:
             await _drop_for(dropper, dropper.chance.uniform(0.5, 1.5) * patience)
             process.kill()
             await _drop_for(dropper, 0.2)
-    async with a_process(state, root) as process:
+    async with a_process(state, *roots) as process:
         await asked(process, b"scan")
         process.kill()
     async with open_store(state) as store:

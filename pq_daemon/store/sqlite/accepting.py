@@ -179,7 +179,8 @@ def _ignored_because(taken: Taken, entry: LedgerEntry | None) -> str:
     if taken is Taken.OUTPUT:
         return OUTPUT
     was_ignored = entry is not None and entry.state is FileState.IGNORED
-    return (entry.reason if entry and was_ignored else None) or EXISTING
+    is_known = taken is Taken.KNOWN and was_ignored
+    return (entry.reason if entry and is_known else None) or EXISTING
 
 
 def _twin(transaction: Transaction, names: Names, found: Found) -> bytes | None:
@@ -210,7 +211,7 @@ def _judge(transaction: Transaction, entry: LedgerEntry | None, found: Found) ->
 
 def _is_same(entry: LedgerEntry, accepted: Identity, file: FileVersion) -> bool:
     """Whether a file that looks changed is the same version: by content, else by its stat."""
-    if file.sha256 is None:  # identify = "stat"
+    if file.sha256 is None or entry.sha256 is None:  # identify = "stat", now or then
         return accepted.same_file(file.identity, inodes_count=file.inodes_count)
     return entry.sha256 == file.sha256
 
