@@ -120,7 +120,7 @@ class WatchSettings(Table):
     builtin_excludes: bool = True
     recursive: bool = True
     settle: Literal["auto"] | PositiveDuration = "auto"
-    marker: Annotated[str, LATER] = ""
+    marker: Annotated[str, Field(pattern=r"^[^/\x00]*$"), Words('an ending such as ".done"')] = ""
     min_size: Size = 1
     existing: Literal["run", "skip", "hold"] = "run"
     identify: Literal["content", "stat"] = "content"

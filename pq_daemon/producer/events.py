@@ -13,7 +13,7 @@ import logging
 import os
 import stat
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -234,6 +234,7 @@ def look_at(plan: Plan, changes: Changes) -> Looked:
     """Look at each path of a batch once. Blocking."""
     looked = Looked()
     told: dict[bytes, set[Change]] = {}
+    told_of = {name for _, name in changes}
     for change, name in changes:
         told.setdefault(os.fsencode(name), set()).add(change)
     for path, kinds in told.items():
@@ -241,7 +242,18 @@ def look_at(plan: Plan, changes: Changes) -> Looked:
             looked.roots.add(path)
         elif not plan.lies_left_out(path):
             _look(path, looked, was_removed=Change.deleted in kinds)
+            for marked in plan.marked(path):
+                if os.fsdecode(marked) not in told_of:
+                    _look_at_marked(marked, looked)
     return looked
+
+
+def _look_at_marked(path: bytes, looked: Looked) -> None:
+    """What happened to its marker happened to the file."""
+    with suppress(OSError):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode):
+            looked.files.append(Seen(path, identity_of(found), regular=True))
 
 
 def _look(path: bytes, looked: Looked, *, was_removed: bool) -> None:

@@ -132,6 +132,7 @@ class Intake:
                 file.identity,
                 now - file.since,
                 judged.watch.settle,
+                marker=judged.watch.marker,
                 hashed=judged.watch.hashed,
             )
             for file, judged in wanted
@@ -176,7 +177,7 @@ class Intake:
                 self._desk.postpone(file, SETTLING, file.since + answer.wait, blocked=False)
             case Verdict.BUSY:
                 self._block(file, BUSY)
-            case Verdict.UNREADABLE:
+            case Verdict.UNREADABLE | Verdict.UNMARKED:
                 self._block(file, answer.reason)
             case _:  # gone, or no file any more: the event or the next scan records what is there
                 self._desk.drop(file.path)

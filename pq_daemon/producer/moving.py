@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from pq_daemon.jobs.versions import Identity
 from pq_daemon.producer.filters import OWN_PREFIX
-from pq_daemon.producer.readiness import GONE, READ_FLAGS, Lease, ask_lease, identity_of
+from pq_daemon.producer.readiness import GONE, READ_FLAGS, Lease, ask_lease, identity_of, is_file
 from pq_daemon.producer.roots import filesystem_of, libc
 
 if TYPE_CHECKING:
@@ -51,14 +51,47 @@ class Done:
     reason: str = ""
 
 
-def dispose(wanted: Disposition, root_is_there: bool) -> Done:
-    """Do an after-action, or find that it is done. Never raises an OSError."""
+def dispose(wanted: Disposition, root_is_there: bool, marker: bytes = b"") -> Done:
+    """Do an after-action, or find that it is done. Never raises an OSError.
+
+    `marker` is the ending of the marker's name; b"" when files need none.
+    """
+    act = _delete if wanted.kind == "delete" else _move
     try:
-        if wanted.kind == "delete":
-            return _delete(wanted, root_is_there)
-        return _move(wanted, root_is_there)
+        done = act(wanted, root_is_there)
+        if marker:
+            _dispose_of_marker(wanted, done, marker)
     except OSError as error:
         return Done(None, reason=error.strerror or str(error))
+    return done
+
+
+def _dispose_of_marker(wanted: Disposition, done: Done, marker: bytes) -> None:
+    """Where its file went, the marker goes; but when a file is here again, it is that one's.
+
+    After the file, so that a crash between the two leaves what the next try finds: a file that has
+    been put away, and its marker.
+    """
+    source = wanted.file.path + marker
+    if os.path.lexists(wanted.file.path) or not is_file(source):
+        return
+    if wanted.kind == "delete" and done.result in {DONE, GONE_AWAY}:
+        os.unlink(source)
+    elif wanted.kind == "move" and done.target is not None:
+        _take(source, done.target + marker, wanted)
+    _sync(os.path.dirname(source))
+
+
+def _take(source: bytes, target: bytes, wanted: Disposition) -> None:
+    """Move a small file by its name alone, to wherever."""
+    try:
+        place(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, temporary := _temporary(target, wanted))
+        place(temporary, target)
+        os.unlink(source)
 
 
 def _delete(wanted: Disposition, root_is_there: bool) -> Done:
@@ -227,12 +260,15 @@ def _carry(source: bytes, target: bytes, wanted: Disposition) -> bytes:
     """Copy, sync, name, then remove the source; or go on where a crash stopped us."""
     reached = _arrived(wanted.file, target)
     if reached is None:
-        temporary = os.path.join(os.path.dirname(target), OWN_PREFIX + b"moving-%d" % wanted.job)
-        _copy(source, temporary)
+        _copy(source, temporary := _temporary(target, wanted))
         reached = place(temporary, target)
         _sync(os.path.dirname(target))
     os.unlink(source)
     return reached
+
+
+def _temporary(target: bytes, wanted: Disposition) -> bytes:
+    return os.path.join(os.path.dirname(target), OWN_PREFIX + b"moving-%d" % wanted.job)
 
 
 def _copy(source: bytes, temporary: bytes) -> None:

@@ -29,6 +29,7 @@ OWN_DIRECTORY: Final = b".pq"
 EMPTY: Final = "empty"
 TOO_SMALL: Final = "too small"
 NOT_A_FILE: Final = "not a regular file"
+MARKER: Final = "marker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Watch:
     priority: Priority
     max_attempts: int
     filter: Filter
+    marker: bytes  # what a file's name and this is, is the sign that it is whole; b"": none
     settle: Settle
     min_size: int
     existing: Literal["run", "skip", "hold"]
@@ -54,6 +56,11 @@ class Watch:
 
     def reaches(self, directory: bytes) -> bool:
         return directory == self.root or (self.recursive and below(directory, self.root))
+
+    def is_marker(self, relpath: bytes) -> bool:
+        """Whether a name is that of a marker, of a file that the watch would take."""
+        marked = marked_by(relpath, self.marker)
+        return marked is not None and self.filter.objection(marked) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +132,32 @@ class Plan:
         relpath = path[len(root) + 1 :]
         if not regular:
             return Judgement(reaching[0], relpath, FileState.IGNORED, NOT_A_FILE)
-        objections = [watch.filter.objection(relpath) for watch in reaching]
-        for watch, objection in zip(reaching, objections, strict=True):
-            if objection is None:
+        for watch in reaching:
+            if watch.is_marker(relpath):
+                return Judgement(watch, relpath, FileState.IGNORED, MARKER)
+            if watch.filter.objection(relpath) is None:
                 return Judgement(watch, relpath, FileState.WAITING, too_small(size, watch.min_size))
-        return Judgement(reaching[0], relpath, FileState.IGNORED, objections[0])
+        objection = reaching[0].filter.objection(relpath)
+        return Judgement(reaching[0], relpath, FileState.IGNORED, objection)
+
+    def marked(self, path: bytes) -> list[bytes]:
+        """Return the files that wait for a path as their marker."""
+        root = self.owner(parent(path))
+        found = [marked_by(path, watch.marker) for watch in self.watches if watch.root == root]
+        return [file for file in found if file is not None]
 
 
 def too_small(size: int, least: int) -> str | None:
     if size >= least:
         return None
     return EMPTY if size == 0 else TOO_SMALL
+
+
+def marked_by(path: bytes, marker: bytes) -> bytes | None:
+    """Return the file whose marker a path would be."""
+    name = path.rpartition(b"/")[2]
+    is_one = bool(marker) and name.endswith(marker) and name != marker
+    return path[: -len(marker)] if is_one else None
 
 
 def parent(path: bytes) -> bytes:
@@ -175,6 +197,7 @@ def _resolved(watch: WatchSettings, settings: Settings, resolve: Callable[[bytes
         priority=watch.priority or queue.priority,
         max_attempts=queue.max_attempts,
         filter=Filter(watch.include, watch.exclude, watch.builtin_excludes),
+        marker=os.fsencode(watch.marker),
         settle=Settle(None if watch.settle == "auto" else watch.settle),
         min_size=watch.min_size,
         existing=watch.existing,

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from pq_daemon.jobs.versions import Identity
 from pq_daemon.producer.roots import LOCAL, Filesystem, Settle, filesystem_of
+from pq_daemon.runtime.names import shown
 
 if TYPE_CHECKING:
     import threading
@@ -50,6 +51,7 @@ class Verdict(Enum):
     CHANGED = auto()  # not what it was when the question was asked
     EARLY = auto()  # it must stay unchanged longer: `wait` seconds in all
     BUSY = auto()
+    UNMARKED = auto()  # its marker is not there
     UNREADABLE = auto()
     GONE = auto()
     NOT_A_FILE = auto()
@@ -64,6 +66,7 @@ class Question:
     identity: Identity
     unchanged: float
     settle: Settle
+    marker: bytes = b""  # the ending of a name that must be there, too; b"": none
     hashed: bool = True  # identify = "content"; else the stat alone names the version
 
 
@@ -96,6 +99,8 @@ def examine_one(question: Question, stopping: threading.Event) -> Answer:
     except OSError as error:
         return _refused(question.path, error)
     try:
+        if question.marker and not is_file(question.path + question.marker):
+            return Answer(Verdict.UNMARKED, waiting_for(question.path + question.marker))
         return _judge(fd, question, stopping)
     except OSError as error:
         return _refused(question.path, error)
@@ -123,6 +128,17 @@ def _judge(fd: int, question: Question, stopping: threading.Event) -> Answer:
     if question.hashed and sha256 is None:
         return STOPPED
     return _confirm(fd, question, filesystem, sha256)
+
+
+def is_file(path: bytes) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def waiting_for(marker: bytes) -> str:
+    return f"waiting for {shown(marker.rpartition(b'/')[2])}"
 
 
 def _confirm(fd: int, question: Question, filesystem: Filesystem, sha256: bytes | None) -> Answer:

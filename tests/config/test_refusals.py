@@ -454,9 +454,9 @@ def test_reserved_keys_may_only_say_their_default(table: str, line: str, default
     read(f"[{table}]\n{default}")
 
 
-@pytest.mark.parametrize("key", ["marker", "claim"])
+@pytest.mark.parametrize("key", ["claim"])
 def test_reserved_keys_of_a_watch(key: str) -> None:
-    values = {"marker": ".done", "claim": "move"}
+    values = {"claim": "move"}
     assert only(refused_watch(f'{key} = "{values[key]}"')).allowed.endswith("not yet available")
 
 

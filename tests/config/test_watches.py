@@ -11,3 +11,10 @@ def test_only_contents_can_be_duplicates() -> None:
     assert problem.allowed == 'only "run" with identify = "stat"'
     assert read_watch('duplicates = "skip"').duplicates == "skip"
     assert read_watch('identify = "stat"').identify == "stat"
+
+
+def test_a_marker_is_the_ending_of_a_name() -> None:
+    problem = only(refused_watch('marker = "done/"'))
+    assert problem.key == "watch.files.marker"
+    assert problem.allowed == 'an ending such as ".done"'
+    assert read_watch('marker = ".done"').marker == ".done"
