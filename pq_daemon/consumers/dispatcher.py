@@ -40,8 +40,8 @@ PACE: Final = 0.002
 AGAIN: Final = 1.0
 """Seconds to wait before the store is asked again."""
 
-MANY: Final = 16
-"""Endings that are worth an exchange of their own while another is under way."""
+FEW: Final = 2
+"""Endings are not worth an exchange of their own while another is under way, up to here."""
 
 LAST_WORDS: Final = 5.0
 """Seconds for the store to take what is left at the very end."""
@@ -200,9 +200,9 @@ class Dispatcher:
         free = self._free()
         count = len(self._endings)
         if self._under_way:
-            if len(self._under_way) == 1 and count >= MANY:
+            if len(self._under_way) == 1 and count >= max(FEW, self._slots.busy // 2):
                 self._begin(count, free)
-        elif count >= 2 * MANY:
+        elif count >= 2 * FEW and count >= self._slots.busy:
             self._begin(count // 2, free[: len(free) // 2])
             self._begin(count - count // 2, free[len(free) // 2 :])
         elif count or (self._asked and free):
