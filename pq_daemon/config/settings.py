@@ -125,7 +125,7 @@ class WatchSettings(Table):
     existing: Literal["run", "skip", "hold"] = "run"
     identify: Literal["content", "stat"] = "content"
     duplicates: Literal["run", "skip"] = "run"
-    claim: Annotated[Literal["in-place", "move"], LATER] = "in-place"
+    claim: Literal["in-place", "move"] = "in-place"
     on_success: SuccessAction = "keep"
     on_failure: FailureAction = "keep"
     rescan: PositiveDuration = 60.0

@@ -118,7 +118,10 @@ class Disposals:
 
     async def _do(self, one: Disposition) -> None:
         try:
-            there, marker = self._is_root_there(one.file.root), self._marker(one.file.watch)
+            there, marker = (
+                self._is_root_there(one.file.root),
+                self._grounds.plan.marker(one.file.watch),
+            )
             done = await self._threads.run(dispose, one, there, marker)
             if done.result is None:
                 self._put_off(one, done.reason)
@@ -135,9 +138,6 @@ class Disposals:
         """Whether a missing file is gone, not only out of reach."""
         root = self._grounds.roots.get(path)
         return root is None or (root.look is not None and not root.elsewhere)
-
-    def _marker(self, watch: WatchName | None) -> bytes:
-        return next((w.marker for w in self._grounds.plan.watches if w.name == watch), b"")
 
     def _put_off(self, one: Disposition, reason: str) -> None:
         before = self._troubles.get(one.job)

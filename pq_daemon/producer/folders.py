@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from pq_daemon.errors import NotFoundError
 from pq_daemon.jobs.status import WatchState, WatchStatus
+from pq_daemon.producer.claiming import Claims
 from pq_daemon.producer.disposals import Disposals
 from pq_daemon.producer.events import Events, Watcher
 from pq_daemon.producer.grounds import Grounds, Root
@@ -67,7 +68,8 @@ class Producer:
         self._marks = marks = Marks(settings.daemon.state_dir)
         self._recorder = recorder = Recorder(store)
         self._reasons = Reasons(grounds, recorder, threads)
-        self._intake = Intake(grounds, recorder, self._reasons, threads)
+        self._claims = claims = Claims(grounds, store, recorder, threads)
+        self._intake = Intake(grounds, recorder, claims, self._reasons, threads)
         reconciler = Reconciler(grounds, store, recorder, self._intake, marks, threads)
         events = Events(grounds, store, self._intake, self._reasons, reconciler, threads, tasks)
         self._watcher = Watcher(grounds, events.on_changes)
@@ -148,6 +150,7 @@ class Producer:
         self._intake.start(self._tasks)
         for name, work in (
             ("reasons", self._reasons.keep_writing()),
+            ("claims", self._claims.keep_undoing()),
             ("after-actions", self._disposals.keep_disposing()),
             ("resolved paths", self._keep_following()),
         ):

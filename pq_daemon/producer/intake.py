@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from pq_daemon.errors import PqError
 from pq_daemon.jobs.model import FileVersion
 from pq_daemon.producer.candidates import SETTLING, Size
+from pq_daemon.producer.claiming import Refused
 from pq_daemon.producer.readiness import BUSY, Answer, Question, Verdict, examine
 from pq_daemon.runtime.names import shown
 from pq_daemon.store.protocol import FileState, Found, Taken
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
     from pq_daemon.jobs.versions import Identity
     from pq_daemon.producer.candidates import Candidate
+    from pq_daemon.producer.claiming import Claims
     from pq_daemon.producer.grounds import Grounds
     from pq_daemon.producer.plan import Judgement
     from pq_daemon.producer.reasons import Reasons
     from pq_daemon.producer.recording import Recorder
     from pq_daemon.producer.threads import Threads
+    from pq_daemon.store.protocol import Intake as Taking
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +46,18 @@ STORE_BUSY: Final = "the store cannot take it"
 
 class Intake:
     def __init__(
-        self, grounds: Grounds, recorder: Recorder, reasons: Reasons, threads: Threads
+        self,
+        grounds: Grounds,
+        recorder: Recorder,
+        claims: Claims,
+        reasons: Reasons,
+        threads: Threads,
     ) -> None:
         self._grounds = grounds
         self._reasons = reasons
         self._desk = grounds.desk
         self._recorder = recorder
+        self._claims = claims
         self._threads = threads
         self._sooner = asyncio.Event()
         self._due = {size: asyncio.Event() for size in Size}
@@ -199,7 +208,7 @@ class Intake:
     async def _accept(self, ready: list[tuple[Candidate, Judgement, Answer]]) -> None:
         found = [self._found(file, judged, answer) for file, judged, answer in ready]
         try:
-            taken = await self._recorder.accept(found)
+            taken = await self._take(ready, found)
         except PqError as error:
             self._hand_back([file for file, _, _ in ready], error)
             return
@@ -207,6 +216,10 @@ class Intake:
         for root in {judged.watch.root for _, judged, _ in ready} & self._grounds.roots.keys():
             self._grounds.roots[root].is_used = True
         for (file, _, answer), one, intake in zip(ready, found, taken, strict=True):
+            if isinstance(intake, Refused):
+                if self._desk.get(file.path) is file:
+                    self._block(file, intake.reason)
+                continue
             if self._desk.get(file.path) is file:
                 self._desk.finish(file, one.file.identity)
             log.debug(
@@ -219,11 +232,29 @@ class Intake:
                     "filesystem": answer.filesystem.name,
                 },
             )
-        accepted = [intake for intake in taken if intake.taken is Taken.ACCEPTED]
+        accepted = [
+            one for one in taken if not isinstance(one, Refused) and one.taken is Taken.ACCEPTED
+        ]
         if accepted:
             log.info(
                 "files accepted", extra={"files": len(accepted), "first": shown(ready[0][0].path)}
             )
+
+    async def _take(
+        self, ready: list[tuple[Candidate, Judgement, Answer]], found: list[Found]
+    ) -> list[Taking | Refused]:
+        """Accept in place, or after a claim; in the order of `found`."""
+        taken: dict[int, Taking | Refused] = {}
+        moves = [judged.watch.moves for _, judged, _ in ready]
+        stay = [place for place, is_moved in enumerate(moves) if not is_moved]
+        move = [place for place, is_moved in enumerate(moves) if is_moved]
+        if stay:
+            in_place = await self._recorder.accept([found[place] for place in stay])
+            taken.update(zip(stay, in_place, strict=True))
+        if move:
+            wanted = [(found[place], ready[place][1].watch.marker) for place in move]
+            taken.update(zip(move, await self._claims.accept(wanted), strict=True))
+        return [taken[place] for place in range(len(found))]
 
     def _found(self, file: Candidate, judged: Judgement, answer: Answer) -> Found:
         watch = judged.watch

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH104, PTH108, PTH112, PTH116, PTH118, PTH120, PTH122, PTH123 - paths are bytes
+# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH112, PTH116, PTH118, PTH120, PTH122, PTH123 - paths are bytes
 """Moving and deleting a file without ever harming another one. Blocking; runs in threads.
 
 A rename that would overwrite is refused by the kernel (renameat2), where that is not known by a
@@ -61,6 +61,9 @@ def dispose(wanted: Disposition, root_is_there: bool, marker: bytes = b"") -> Do
         done = act(wanted, root_is_there)
         if marker:
             _dispose_of_marker(wanted, done, marker)
+        if wanted.file.place is not None and done.result in {DONE, GONE_AWAY}:
+            with suppress(OSError):
+                os.rmdir(os.path.dirname(wanted.file.place))
     except OSError as error:
         return Done(None, reason=error.strerror or str(error))
     return done
@@ -79,7 +82,7 @@ def _dispose_of_marker(wanted: Disposition, done: Done, marker: bytes) -> None:
         os.unlink(source)
     elif wanted.kind == "move" and done.target is not None:
         _take(source, done.target + marker, wanted)
-    _sync(os.path.dirname(source))
+    sync(os.path.dirname(source))
 
 
 def _take(source: bytes, target: bytes, wanted: Disposition) -> None:
@@ -101,7 +104,7 @@ def _delete(wanted: Disposition, root_is_there: bool) -> Done:
     if isinstance(standing, Done):
         return standing
     os.unlink(wanted.file.path)
-    _sync(os.path.dirname(wanted.file.path))
+    sync(os.path.dirname(wanted.file.path))
     return Done(DONE)
 
 
@@ -127,8 +130,8 @@ def _move(wanted: Disposition, root_is_there: bool) -> Done:
     if moved.inode == standing.inode and not standing.same_file(moved):  # changed in that instant
         rename_noreplace(reached, source)
         return Done(SUPERSEDED)
-    _sync(os.path.dirname(target))
-    _sync(os.path.dirname(source))
+    sync(os.path.dirname(target))
+    sync(os.path.dirname(source))
     return Done(DONE, reached)
 
 
@@ -262,7 +265,7 @@ def _carry(source: bytes, target: bytes, wanted: Disposition) -> bytes:
     if reached is None:
         _copy(source, temporary := _temporary(target, wanted))
         reached = place(temporary, target)
-        _sync(os.path.dirname(target))
+        sync(os.path.dirname(target))
     os.unlink(source)
     return reached
 
@@ -320,7 +323,7 @@ def _is_ours(file: FileVersion, found: Identity, fd: int) -> bool:
     return file.sha256 is not None and _digest(fd) == file.sha256
 
 
-def _sync(directory: bytes) -> None:
+def sync(directory: bytes) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

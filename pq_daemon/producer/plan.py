@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pq_daemon.jobs.order import Priority
 
 OWN_DIRECTORY: Final = b".pq"
+WORK: Final = OWN_DIRECTORY + b"/work"
 EMPTY: Final = "empty"
 TOO_SMALL: Final = "too small"
 NOT_A_FILE: Final = "not a regular file"
@@ -50,6 +51,7 @@ class Watch:
     existing: Literal["run", "skip", "hold"]
     hashed: bool  # identify = "content"
     unique: bool  # duplicates = "skip"
+    moves: bool  # claim = "move"
     hold_new: bool
     rescan: float
     targets: tuple[bytes, ...]
@@ -111,6 +113,7 @@ class Plan:
             name.startswith(OWN_PREFIX)
             or path in self.left_out
             or (name == OWN_DIRECTORY and directory in self.roots)
+            or path.endswith(b"/" + WORK)  # also of a root that is none any more
         )
 
     def lies_left_out(self, path: bytes) -> bool:
@@ -121,6 +124,10 @@ class Plan:
                 return True
             path = parent(path)
         return False
+
+    def marker(self, name: WatchName | None) -> bytes:
+        """Return the ending of a watch's markers; empty when its files need none."""
+        return next((watch.marker for watch in self.watches if watch.name == name), b"")
 
     def judge(self, path: bytes, size: int, *, regular: bool) -> Judgement | None:
         """Decide about a file that was seen; None when no watch reaches it."""
@@ -203,6 +210,7 @@ def _resolved(watch: WatchSettings, settings: Settings, resolve: Callable[[bytes
         existing=watch.existing,
         hashed=watch.identify == "content",
         unique=watch.duplicates == "skip",
+        moves=watch.claim == "move",
         hold_new=queue.hold_new,
         rescan=watch.rescan,
         targets=tuple(

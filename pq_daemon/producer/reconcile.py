@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pq_daemon.producer import roots
 from pq_daemon.producer.grounds import Stretch
-from pq_daemon.producer.scanning import assess, confirm_gone, walk
+from pq_daemon.producer.scanning import assess, confirm_gone, is_expected, walk
 from pq_daemon.runtime.names import shown
 from pq_daemon.store.protocol import FileState
 
@@ -178,6 +178,7 @@ class Reconciler:
         unreadable: Sequence[bytes] = (),
     ) -> int:
         """Record what is surely gone; return how many files are of another directory instead."""
+        absent = [entry for entry in absent if is_expected(entry)]
         if not absent:
             return 0
         gone = await self._threads.run(
@@ -190,7 +191,8 @@ class Reconciler:
         ]
         for path in gone:
             self._grounds.desk.drop(path)
-        await self._recorder.vanish(ours)
+        now = await self._store.entries(ours) if ours else {}  # one may have been claimed meanwhile
+        await self._recorder.vanish([path for path, one in now.items() if is_expected(one)])
         return len(gone) - len(ours)
 
     async def returned(self, files: Sequence[Seen], entries: Mapping[bytes, LedgerEntry]) -> None:

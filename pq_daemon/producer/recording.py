@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pq_daemon.jobs.model import WatchName
-    from pq_daemon.store.protocol import Found, Intake, Sighting, Store
+    from pq_daemon.jobs.model import FileVersion, WatchName
+    from pq_daemon.store.protocol import FileClaim, Found, Intake, Sighting, Store
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,14 @@ class Recorder:
         """Ledger rows and jobs, for 500 files at most."""
         async with self._turn:
             return await self._store.accept(found)
+
+    async def claim(self, file: FileVersion) -> FileClaim:
+        async with self._turn:
+            return await self._store.claim_file(file)
+
+    async def give_up(self, claim: int) -> None:
+        async with self._turn:
+            await self._store.give_up_claim(claim)
 
     async def sight(self, sightings: Sequence[Sighting]) -> None:
         for start in range(0, len(sightings), ROWS):

@@ -132,8 +132,14 @@ def compare(
         entry = ledger.pop(seen.path, None)
         if entry is None or not is_settled(entry, seen.identity, inodes_count=inodes_count):
             difference.news.append((seen, entry))
-    difference.absent = [e for e in ledger.values() if e.state is not FileState.VANISHED]
+    difference.absent = [e for e in ledger.values() if is_expected(e)]
     return difference
+
+
+def is_expected(entry: LedgerEntry) -> bool:
+    """Whether a file should be at its path: not when it has vanished, or lies at work."""
+    at_work = entry.state is FileState.ACCEPTED and entry.gone
+    return entry.state is not FileState.VANISHED and not at_work
 
 
 def is_settled(entry: LedgerEntry, identity: Identity, *, inodes_count: bool) -> bool:

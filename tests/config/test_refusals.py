@@ -454,12 +454,6 @@ def test_reserved_keys_may_only_say_their_default(table: str, line: str, default
     read(f"[{table}]\n{default}")
 
 
-@pytest.mark.parametrize("key", ["claim"])
-def test_reserved_keys_of_a_watch(key: str) -> None:
-    values = {"claim": "move"}
-    assert only(refused_watch(f'{key} = "{values[key]}"')).allowed.endswith("not yet available")
-
-
 def test_a_reserved_key_with_a_wrong_type_says_the_same() -> None:
     assert only(refused("[daemon]\nnode = 5")).allowed == "nothing: it is not yet available"
 

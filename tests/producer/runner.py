@@ -1,6 +1,7 @@
 """The producer alone in a process of its own, to be killed: `python -m tests.producer.runner S R`.
 
-R is one watched folder or more, of which later ones may lie in earlier ones.
+R is one watched folder or more, of which later ones may lie in earlier ones; $CLAIM is
+their `claim`.
 
 
 Says "up"; then, for each line it is sent: a number waits until so many files are accepted, "scan"
@@ -10,6 +11,7 @@ scans until there is nothing more to take; it answers with the watch's state and
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -34,7 +36,10 @@ async def main(state: Path, *roots: Path) -> None:
     )
     async with open_store(state) as store:
         await store.configure_queues([QueueEntry(QueueName("files"), "command", 0, paused=False)])
-        watches = [a_watch(root, name=f"files{number or ''}") for number, root in enumerate(roots)]
+        watches = [
+            a_watch(root, name=f"files{number or ''}", claim=os.environ.get("CLAIM", "in-place"))
+            for number, root in enumerate(roots)
+        ]
         async with watch_folders(settings_of(state, *watches), store) as producer:
             print("up", flush=True)
             while line := await asked.readline():

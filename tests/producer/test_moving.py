@@ -228,7 +228,7 @@ def test_across_file_systems_after_a_crash_at_each_step(
     wanted = job_on(tmp_path, "sub/report.pdf")
     with another_file_system(tmp_path / "done"):
         done = tmp_path / "done/sub"
-        for step in ("place", "_sync"):
+        for step in ("place", "sync"):
             with monkeypatch.context() as crash:
                 crash.setattr(moving, step, _crash_unless_renaming_here)
                 with pytest.raises(KeyboardInterrupt):

@@ -159,16 +159,17 @@ def _accept_one(transaction: Transaction, names: Names, found: Found) -> Intake:
     reason = None
     if taken is Taken.ACCEPTED and (twin := _twin(transaction, names, found)) is not None:
         taken, reason = Taken.DUPLICATE, f"duplicate of {shown(twin)}"
-    if found.claim is not None:
-        transaction.change(queries.DELETE_CLAIM, (found.claim,))
     if taken is Taken.ACCEPTED:
+        if found.claim is not None:
+            transaction.change(queries.DELETE_CLAIM, (found.claim,))
         job = insert_job(transaction, names, _submission(found))
         put_entry(transaction, names, entry, found, FileState.ACCEPTED, None, job)
         return Intake(taken, job)
     known = entry.job if taken is Taken.KNOWN and entry is not None else None
     if known is not None:
         _follow(transaction, known, found)
-        put_entry(transaction, names, entry, found, FileState.ACCEPTED, None, known)
+        unclaimed = replace(found, claim=None)
+        put_entry(transaction, names, entry, unclaimed, FileState.ACCEPTED, None, known)
     else:
         reason = reason or _ignored_because(taken, entry)
         put_entry(transaction, names, entry, found, FileState.IGNORED, reason, None)
@@ -247,13 +248,17 @@ def put_entry(
     reason: str | None,
     job: JobId | None,
 ) -> None:
-    """Write the ledger row of a file whose version is settled now."""
+    """Write the ledger row of a file whose version is settled now.
+
+    One that was claimed for its job is gone from its path: what comes there next is new.
+    """
     file = found.file
+    gone = int(found.claim is not None and state is FileState.ACCEPTED)
     watch = _watch_of(names, before, file)
     seen = rows.stored(file.identity)
     transaction.change(
         queries.PUT_ENTRY,
-        (file.origin, watch, state.value, reason, *seen, *seen, file.sha256, job, 0,
+        (file.origin, watch, state.value, reason, *seen, *seen, file.sha256, job, gone,
          transaction.moment),
     )  # fmt: skip
     count_move(transaction, names, before, watch, state)
