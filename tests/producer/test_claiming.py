@@ -21,6 +21,7 @@ from pq_daemon.store.engines import open_store
 from pq_daemon.store.protocol import Disposition, FileState
 from tests.producer.folder import FILES, all_jobs, count, entry, reason
 from tests.producer.runner import settled
+from tests.producer.test_disposals import move_to, run_all
 from tests.producer.test_restarting import a_process, asked
 from tests.support.waiting import wait_until
 
@@ -124,6 +125,32 @@ async def test_a_marker_goes_along(watching: Watching, store: Store, root: Path)
     assert dispose(wanted, True, b".done").result == DONE
     assert on_disk(root) == {"done/a", "done/a.done"}
     assert list((root / ".pq/work").iterdir()) == []
+
+
+async def test_a_finished_file_goes_from_its_place_of_work_to_its_target(
+    watching: Watching, store: Store, root: Path
+) -> None:
+    (root / "sub").mkdir()
+    async with watching(claim="move", on_success="move:done") as producer:
+        (root / "sub/a").write_text("a")
+        await wait_until(partial(are_taken, store, (b"sub/a", b"a")))
+        (root / "sub/a").write_text("next")
+        await wait_until(lambda: has_jobs(store, 2))
+        await run_all(store, on_success=move_to(root / "done"))
+        await wait_until((root / "done/sub/a-2").exists)
+        await wait_until(lambda: is_put_away(store, root / "sub/a"))
+        await settled(producer)
+    assert on_disk(root) == {"done/sub/a", "done/sub/a-2"}
+    assert list((root / ".pq/work").iterdir()) == []
+    assert await count(store, FileState.VANISHED) == 1
+    assert len(await all_jobs(store)) == 2
+
+
+async def is_put_away(store: Store, file: Path) -> bool:
+    found = await entry(store, file)
+    return (
+        found is not None and found.state is FileState.VANISHED and not await store.dispositions()
+    )
 
 
 async def test_who_writes_on_after_the_move_is_noticed(root: Path, store: Store) -> None:
