@@ -277,15 +277,16 @@ class Pool:
         attempt = Attempt(self._tools, setup, slot, job)
         self._running[job.id] = attempt
         self._idle.discard(slot)
-        if self._cancelled_early and job.id in self._cancelled_early:
+        if job.id in self._cancelled_early:
+            self._cancelled_early.discard(job.id)
             attempt.stop(Stop.CANCEL)
         self._consumers[slot].give(attempt)
 
     def recorded(self, endings: Sequence[Ending], states: Sequence[State | None]) -> None:
         """Small outputs are in the store now: their files can go. Late endings are told."""
-        self._cancelled_early.clear()
         litter = []
         for ending, state in zip(endings, states, strict=True):
+            self._cancelled_early.discard(ending.job)  # the store has weighed it with the ending
             if state is None:
                 log.warning("a late ending was refused", extra={"job": ending.job})
             elif ending.inline is not None:
