@@ -49,7 +49,11 @@ def work(job):
     [
         "subprocess.Popen(['sleep', '60'])",
         "subprocess.Popen(['sleep', '60'], start_new_session=True)",
-        "subprocess.Popen(['sh', '-c', 'setsid sleep 60 &']).wait()",
+        # returns once the stray is up in its own session: a look before that finds nothing yet
+        (
+            "p = subprocess.Popen(['sh', '-c', 'setsid sh -c \"echo; exec sleep 60\" &'],"
+            " stdout=subprocess.PIPE); p.stdout.readline(); p.wait()"
+        ),
         "os.fork() or threading.Event().wait()",
         "threading.Thread(target=threading.Event().wait).start()",
         "os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
