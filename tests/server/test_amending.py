@@ -52,7 +52,8 @@ async def test_a_scheduled_job_gets_another_time(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"priority": "soon"}, {"run_at": "tomorrow"}, {"state": "failed"}]
+    "body",
+    [{}, {"priority": "soon"}, {"priority": []}, {"run_at": "tomorrow"}, {"state": "failed"}],
 )
 async def test_what_is_no_change_is_refused(site: Site, body: dict[str, Any]) -> None:
     job = await a_job(site.store)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from pq_daemon.errors import InvalidRequestError
-from pq_daemon.jobs.order import Priority
 from pq_daemon.server import queries, values
 from pq_daemon.server.answers import json_answer
 from pq_daemon.server.bodies import json_object
 from pq_daemon.server.keys import STORE, WHO
-from pq_daemon.server.resources.jobs import reason_in
+from pq_daemon.server.resources.jobs import priority_in, reason_in
 from pq_daemon.server.routing import delete, patch
 
 if TYPE_CHECKING:
@@ -28,22 +27,13 @@ async def amend(request: web.Request) -> web.Response:
     """Change a waiting job's priority, or when a scheduled or retrying one comes due."""
     number = queries.job_id(request.match_info["id"])
     body = await json_object(request, {"priority", "run_at"})
-    priority, run_at = _priority(body), _run_at(body)
+    priority, run_at = priority_in(body), _run_at(body)
     if priority is None and run_at is None:
         raise InvalidRequestError('"priority" or "run_at" is needed')
     job = await request.app[STORE].amend(
         number, request[WHO].actor, priority=priority, run_at=run_at
     )
     return json_answer(values.job(job))
-
-
-def _priority(body: Mapping[str, Any]) -> Priority | None:
-    word = body.get("priority")
-    if word is None:
-        return None
-    if word not in set(Priority):
-        raise InvalidRequestError(f"priority: one of {', '.join(Priority)} is needed")
-    return Priority(word)
 
 
 def _run_at(body: Mapping[str, Any]) -> Moment | None:

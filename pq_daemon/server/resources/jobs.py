@@ -106,7 +106,7 @@ def submission(body: Mapping[str, Any], settings: Settings) -> Submission:
         raise InvalidRequestError('one of "path" and "payload" is needed, and not both')
     return Submission(
         queue=QueueName(queue.name),
-        priority=_priority(body, queue.priority),
+        priority=priority_in(body) or queue.priority,
         max_attempts=queue.max_attempts,
         file=None if path is None else inputs.take(path, settings),
         payload=_payload(body) if "payload" in body else None,
@@ -146,11 +146,11 @@ def _payload(body: Mapping[str, Any]) -> str:
     return text
 
 
-def _priority(body: Mapping[str, Any], default: Priority) -> Priority:
+def priority_in(body: Mapping[str, Any]) -> Priority | None:
     word = body.get("priority")
     if word is None:
-        return default
-    if word not in set(Priority):
+        return None
+    if not isinstance(word, str) or word not in set(Priority):
         raise InvalidRequestError(f"priority: one of {', '.join(Priority)} is needed")
     return Priority(word)
 
